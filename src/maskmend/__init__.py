@@ -1,0 +1,54 @@
+"""maskmend: find, rank, mend and learn around label errors in segmentation masks.
+
+The names below are loaded when they are first used, so that `import maskmend` costs nothing:
+torch comes with the first training, numpy with the first array.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskmend.arrays.selection import flag_errors as flag_errors
+    from maskmend.datasets import open_dataset as open_dataset
+    from maskmend.stages import audit as audit
+    from maskmend.stages import correct as correct
+    from maskmend.stages import corrupt as corrupt
+    from maskmend.stages import crossfit as crossfit
+    from maskmend.stages import demo as demo
+    from maskmend.stages import evaluate as evaluate
+    from maskmend.stages import flag as flag
+    from maskmend.stages import predict as predict
+    from maskmend.stages import train as train
+
+    __version__: str
+
+_HOMES = {
+    "audit": "maskmend.stages",
+    "correct": "maskmend.stages",
+    "corrupt": "maskmend.stages",
+    "crossfit": "maskmend.stages",
+    "demo": "maskmend.stages",
+    "evaluate": "maskmend.stages",
+    "flag": "maskmend.stages",
+    "flag_errors": "maskmend.arrays.selection",
+    "open_dataset": "maskmend.datasets",
+    "predict": "maskmend.stages",
+    "train": "maskmend.stages",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # importing it up there would double the time of `import maskmend`
+        from importlib.metadata import version
+
+        return version("maskmend")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "__version__"])

@@ -1,0 +1,315 @@
+"""Where each cut falls, found from small values that add.
+
+A ranking (slot) is cut after its n lowest scores.  A histogram of all scores says in which bin
+the cut lies; candidates, the scores of the pixels inside that window, say where in it; where
+pixels tie at the cut, their number in each case says how many of each case's ties are taken
+(cases in order, then pixels in order).  All of it is exact integers, so merging in any order
+gives the same bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmend.arrays.blocks import OVERSHOOT, ProbabilityKind
+from maskmend.arrays.confidence import ClassSums, ConfidentCounts
+from maskmend.arrays.kernels import HALF_BITS, Bins
+from maskmend.errors import ProbabilityError
+
+Counts = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+NEVER = -np.inf
+"""Cut of a ranking from which nothing is taken."""
+
+_ALL = np.iinfo(np.int64).max
+
+# values of the histogram of one pass, and rows of candidates, that are held at most
+_HISTOGRAM_VALUES = 1 << 20
+_QUANTISED_VALUES = 1 << 22
+_MOST_BINS = 1 << 13
+_FEWEST_BINS = 1 << 9
+_CANDIDATE_ROWS = 1 << 20
+_FEWEST_ROWS = 1 << 10
+_MANTISSA = 52
+
+
+def key_step(kind: ProbabilityKind) -> int:
+    """Binary digits that the order key of a score never uses; see `Cuts.step`."""
+    return 0 if kind.work == np.float64 else 29
+
+
+def bins_for(kind: ProbabilityKind, slots: int) -> Bins:
+    """Bins as fine as `slots` histograms may have them together; exact where that is enough.
+
+    Floats below 2**-16 (float16: below the smallest) share the bin of zero.
+    """
+    room = max(min(_MOST_BINS, _HISTOGRAM_VALUES // max(slots, 1)), _FEWEST_BINS)
+    if kind.dtype.kind == "u":
+        bias = float(kind.scale + 1)
+        floor = _bits(bias)
+        finest = _MANTISSA - (kind.scale + 1).bit_length() + 1
+        top = _bits(bias + kind.scale)
+        room = max(room, _QUANTISED_VALUES // max(slots, 1))
+    elif kind.dtype == np.float16:
+        bias = 0.0
+        floor = _bits(2.0**-24) - (1 << HALF_BITS)
+        finest = HALF_BITS
+        top = _bits(1 + 1e-3)
+        room = max(room, _QUANTISED_VALUES // max(slots, 1))
+    else:
+        bias, floor, finest, top = 0.0, _bits(2.0**-16), 0, _bits(1 + 4 * OVERSHOOT)
+    shift = finest
+    while 2 * ((top - floor) >> shift) + 3 > room:
+        shift += 1
+    return Bins(
+        bias=bias,
+        floor=floor,
+        shift=shift,
+        middle=((top - floor) >> shift) + 1,
+        half=kind.dtype == np.float16,
+        exact=shift == finest and finest > 0,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Pixels whose score lies in an open window; `+` joins cases.
+
+    Rows (slot, key, case) in ascending order, and how many pixels each stands for.  key: the
+    score's place in the order of all floats, or the leading digits of it.  case: 0 throughout
+    where the window is too crowded to keep cases apart.
+    """
+
+    rows: Counts
+    pixels: Counts
+
+    def __add__(self, other: Candidates) -> Candidates:
+        return combine(
+            np.concatenate([self.rows, other.rows], axis=1),
+            np.concatenate([self.pixels, other.pixels]),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Candidates)
+            and np.array_equal(self.rows, other.rows)
+            and np.array_equal(self.pixels, other.pixels)
+        )
+
+
+def combine(rows: Counts, pixels: Counts) -> Candidates:
+    """Candidates of rows (3, n) in any order, equal ones added up."""
+    order = np.lexsort(rows[::-1])
+    rows, pixels = rows[:, order], pixels[order]
+    first = np.ones(len(pixels), bool)
+    first[1:] = (rows[:, 1:] != rows[:, :-1]).any(axis=0)
+    starts = np.flatnonzero(first)
+    return Candidates(rows[:, starts], np.add.reduceat(pixels, starts) if len(starts) else pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What one pass counted; `+` joins cases, in any order.  None: not counted in this pass.
+
+    histogram: (slots, bins) pixels.
+    """
+
+    sums: ClassSums | None = None
+    histogram: Counts | None = None
+    confident: ConfidentCounts | None = None
+    candidates: Candidates | None = None
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            sums=_joined(self.sums, other.sums),
+            histogram=_joined(self.histogram, other.histogram),
+            confident=_joined(self.confident, other.confident),
+            candidates=_joined(self.candidates, other.candidates),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Tally)
+            and self.sums == other.sums
+            and np.array_equal(_array(self.histogram), _array(other.histogram))
+            and self.confident == other.confident
+            and self.candidates == other.candidates
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """How far each slot's cut is known; every array is (slots,).
+
+    step: binary digits by which `order_key` of a score is shortened without loss.  low, high:
+    the cut is a score whose key is in low..high.  need: how many pixels in that window are
+    taken, of `inside`.  shift: further digits that the next candidates drop.  by_case: they
+    keep cases apart.  last_case: ties of earlier cases are all taken, of later ones none, and of
+    this one `last_need`; -1 while the window is open.
+    """
+
+    step: int
+    low: Counts
+    high: Counts
+    need: Counts
+    inside: Counts
+    shift: Counts
+    by_case: NDArray[np.bool_]
+    last_case: Counts
+    last_need: Counts
+
+    @property
+    def open(self) -> NDArray[np.bool_]:
+        """Slots that need candidates."""
+        return self.last_case < 0
+
+    @property
+    def settled(self) -> bool:
+        return not self.open.any()
+
+    @property
+    def scores(self) -> Doubles:
+        """Highest score that each slot takes."""
+        return from_order_key(self.high << self.step)
+
+    def windows(self) -> tuple[Doubles, Doubles]:
+        """Lowest and highest score of each open window; low > high for the other slots."""
+        low, high = from_order_key(self.low << self.step), from_order_key(self.high << self.step)
+        return np.where(self.open, low, np.inf), np.where(self.open, high, -np.inf)
+
+    def left(self, case: int) -> Counts:
+        """Pixels that may be taken at just the cut, in one case."""
+        at = np.where(self.last_case == case, self.last_need, 0)
+        return np.where(self.last_case > case, _ALL, at).astype(np.int64)
+
+    def candidates(
+        self, slots: NDArray[np.int32], scores: Doubles, cases: NDArray[np.int64]
+    ) -> Candidates:
+        """The pixels that were found in the windows: slot, score and case of each."""
+        keys = order_key(scores) >> self.step >> self.shift[slots]
+        kept = np.where(self.by_case[slots], cases, 0)
+        return combine(
+            np.stack([slots.astype(np.int64), keys, kept]), np.ones(len(keys), np.int64)
+        )
+
+
+def no_cuts(slots: int) -> Cuts:
+    """Cuts that take nothing, and of which nothing is open."""
+    zero = np.zeros(slots, np.int64)
+    never = np.full(slots, order_key(np.array(NEVER)))
+    last = np.full(slots, _ALL)
+    return Cuts(0, never, never, zero, zero, zero, np.ones(slots, bool), last, zero)
+
+
+def first_cuts(histogram: Counts, bins: Bins, targets: Counts, step: int) -> Cuts:
+    """Cuts as far as the histogram tells.  targets: (slots,) pixels to take from each."""
+    upto = np.cumsum(histogram, axis=1)
+    need = np.minimum(targets, upto[:, -1])
+    place = (upto < need[:, None]).sum(axis=1)
+    row = np.arange(len(place))
+    low, high = bins.bounds(place)
+    some = need > 0
+    inside = np.where(some, histogram[row, place], 0)
+    return _planned(
+        Cuts(
+            step=step,
+            low=-(-order_key(np.where(some, low, NEVER)) >> step),
+            high=order_key(np.where(some, high, NEVER)) >> step,
+            need=np.where(some, need - (upto[row, place] - inside), 0),
+            inside=inside,
+            shift=np.zeros_like(need),
+            by_case=np.ones(len(need), bool),
+            last_case=np.full(len(need), -1, np.int64),
+            last_need=np.zeros_like(need),
+        )
+    )
+
+
+def narrowed(cuts: Cuts, found: Candidates) -> Cuts:
+    """Cuts with the windows narrowed by the candidates of all cases.
+
+    ProbabilityError if those are not the pixels that the histogram was made of.
+    """
+    low, high = cuts.low.copy(), cuts.high.copy()
+    need, inside = cuts.need.copy(), cuts.inside.copy()
+    last_case, last_need = cuts.last_case.copy(), cuts.last_need.copy()
+    starts = np.searchsorted(found.rows[0], np.arange(len(low) + 1))
+    for slot in np.flatnonzero(cuts.open):
+        part = slice(starts[slot], starts[slot + 1])
+        keys, cases, pixels = found.rows[1, part], found.rows[2, part], found.pixels[part]
+        if pixels.sum() != inside[slot]:
+            raise ProbabilityError(
+                "passes over the cases",
+                expected=f"the same {inside[slot]} pixels near the cut in each pass",
+                got=str(pixels.sum()),
+                remedy="Give every pass the same cases, labels and probabilities, each once.",
+            )
+        key = keys[np.searchsorted(np.cumsum(pixels), need[slot])]
+        tied = keys == key
+        need[slot] -= pixels[keys < key].sum()
+        inside[slot] = pixels[tied].sum()
+        low[slot] = max(low[slot], key << cuts.shift[slot])
+        high[slot] = min(high[slot], ((key + 1) << cuts.shift[slot]) - 1)
+        if cuts.by_case[slot]:
+            upto = np.cumsum(pixels[tied])
+            last = np.searchsorted(upto, need[slot])
+            last_case[slot] = cases[tied][last]
+            last_need[slot] = need[slot] - (upto[last] - pixels[tied][last])
+    return _planned(
+        replace(
+            cuts,
+            low=low,
+            high=high,
+            need=need,
+            inside=inside,
+            last_case=last_case,
+            last_need=last_need,
+        )
+    )
+
+
+def _planned(cuts: Cuts) -> Cuts:
+    """Closes the windows that are taken whole, and says how closely to look into the others."""
+    whole = cuts.open & (cuts.need == cuts.inside)
+    last_case = np.where(whole, _ALL, cuts.last_case)
+    still = last_case < 0
+    room = max(_CANDIDATE_ROWS // max(int(still.sum()), 1), _FEWEST_ROWS)
+    shift, by_case = np.zeros_like(cuts.shift), np.ones_like(cuts.by_case)
+    for slot in np.flatnonzero(still & (cuts.high > cuts.low) & (cuts.inside > room)):
+        # too many pixels to keep one by one: count them by leading digits first
+        by_case[slot] = False
+        digits = int(cuts.high[slot] - cuts.low[slot]).bit_length()
+        shift[slot] = max(digits - room.bit_length() + 2, 0)
+    return replace(cuts, last_case=last_case, shift=shift, by_case=by_case)
+
+
+def order_key(scores: Doubles) -> Counts:
+    """Place of each score in the order of all floats; 0 for 0."""
+    bits = np.asarray(scores, dtype=np.float64).view(np.int64)
+    return np.where(bits < 0, -(bits & np.iinfo(np.int64).max), bits)
+
+
+def from_order_key(keys: Counts) -> Doubles:
+    """The scores back from `order_key`."""
+    keys = np.asarray(keys, dtype=np.int64)
+    size = np.abs(keys).view(np.float64)
+    return np.where(keys < 0, -size, size)
+
+
+def _bits(value: float) -> int:
+    return int(np.float64(value).view(np.int64))
+
+
+def _joined(one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return one if other is None else other
+    return one + other
+
+
+def _array(counts: Counts | None) -> Counts:
+    return np.empty(0, np.int64) if counts is None else counts

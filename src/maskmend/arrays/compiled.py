@@ -1,0 +1,495 @@
+"""The kernels of `kernels`, compiled by numba: the same arguments, the same result, faster.
+
+Imported only by `kernels.load`.  Signatures are spelt out so that each kernel exists once a
+dtype and comes from numba's cache in every process but the first.
+
+Written for the vector unit: one class after the other over all pixels of a block, and, as labels
+are as good as random to the branch predictor, what depends on them is selected or looked up in
+a table of 256, not branched on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from maskmend.arrays import kernels
+from maskmend.arrays.kernels import (
+    HALF_BITS,
+    Bins,
+    Counts,
+    Cutoffs,
+    Doubles,
+    Floats,
+    Given,
+    Rule,
+    Slots,
+)
+from maskmend.core import BoolArray
+
+_SELF, _REST = -1, -2
+# up to here selecting a pixel's own class from all of them is quicker than looking it up
+_FEW = 8
+# what float32 lacks of the bits of float64
+_NARROW = 29
+
+
+def _kernel(returns: str, *rest: str) -> Callable[[Any], Any]:
+    """Compile for labels and probabilities of both dtypes, and the rest of the arguments."""
+    signatures = [
+        f"{returns}(uint8[::1], {real}[:, ::1], {', '.join(rest)})".format(real=real, bits=bits)
+        for real, bits in (("f4", "i4"), ("f8", "i8"))
+    ]
+    return njit(signatures, nogil=True, cache=True)
+
+
+@njit(inline="always")
+def _own(labels, probs, own):
+    """Self-confidence of each pixel; that of a skipped pixel means nothing."""
+    if len(probs) <= _FEW:
+        for x in range(len(labels)):
+            own[x] = probs[0, x]
+        for k in range(1, len(probs)):
+            for x in range(len(labels)):
+                value, so_far = probs[k, x], own[x]
+                own[x] = value if labels[x] == k else so_far
+    else:
+        for x in range(len(labels)):
+            given = labels[x]
+            own[x] = probs[given if given < len(probs) else 0, x]
+
+
+@njit(inline="always")
+def _rest(labels, probs, rest):
+    """Highest probability of another class than the given one."""
+    for x in range(len(labels)):
+        rest[x] = -1
+    for k in range(len(probs)):
+        for x in range(len(labels)):
+            value, so_far = probs[k, x], rest[x]
+            rest[x] = value if (labels[x] != k) & (value > so_far) else so_far
+
+
+@njit(inline="always")
+def _column(kind, labels, probs, own, half, score, bits):
+    """Scores of one column; bits is the same memory."""
+    if kind == _SELF:
+        for x in range(len(labels)):
+            score[x] = own[x] + 0
+    elif kind == _REST:
+        _rest(labels, probs, score)
+        for x in range(len(labels)):
+            score[x] = own[x] - score[x]
+    else:
+        for x in range(len(labels)):
+            score[x] = own[x] - probs[kind, x]
+    if half:
+        # float16 values come in float32: 13 bits too many, rounded to even
+        for x in range(len(labels)):
+            bits[x] = ((bits[x] + 4095 + ((bits[x] >> 13) & 1)) >> 13) << 13
+
+
+@njit(inline="always")
+def _guesses(labels, probs, least, present, guess):
+    """Class that each pixel confidently is, or K."""
+    classes = len(probs)
+    number = np.zeros(len(labels), np.int32)
+    most = np.zeros(len(labels), np.int32)
+    highest = np.full(len(labels), probs.dtype.type(-1))
+    for x in range(len(labels)):
+        guess[x] = classes
+    for k in range(classes):
+        if not present[k]:
+            continue
+        cutoff = least[k]
+        for x in range(len(labels)):
+            value, only, so_far, best = probs[k, x], guess[x], most[x], highest[x]
+            confident = value >= cutoff
+            number[x] += 1 if confident else 0
+            guess[x] = k if confident else only
+            better = value > best
+            most[x] = k if better else so_far
+            highest[x] = value if better else best
+    for x in range(len(labels)):
+        only, best = guess[x], most[x]
+        guess[x] = best if number[x] > 1 else only
+
+
+@njit(inline="always")
+def _doubts(labels, probs, own, slack, found):
+    """1 where a class is more probable than the given one and the slack, else 0."""
+    for x in range(len(labels)):
+        found[x] = 0
+    for k in range(len(probs)):
+        for x in range(len(labels)):
+            raised = own[x] + slack
+            value = probs[k, x]
+            above = (value > raised) & (labels[x] != k)
+            equal = (value == raised) & (labels[x] > k)
+            found[x] |= 1 if above | equal else 0
+
+
+@njit(
+    [f"b1({real}[:, ::1], {real}, {real}, {real}, {real})" for real in ("f4", "f8")],
+    nogil=True,
+    cache=True,
+)
+def _all_good(probs, low, high, whole, tolerance):
+    bad = 0
+    total = np.zeros(probs.shape[1], probs.dtype)
+    for k in range(len(probs)):
+        for x in range(len(total)):
+            value = probs[k, x]
+            total[x] += value
+            bad += not ((value >= low) & (value <= high))
+    for x in range(len(total)):
+        bad += not abs(total[x] - whole) <= tolerance
+    return bad == 0
+
+
+@_kernel("void", "f8", "i8[::1]", "i8[::1]")
+def _sum_given(labels, probs, scale, sizes, sums):
+    own = np.empty(len(labels), probs.dtype)
+    _own(labels, probs, own)
+    classes = len(probs)
+    if classes <= _FEW:
+        for k in range(classes):
+            size, total = 0, np.int64(0)
+            for x in range(len(labels)):
+                units = np.int64(np.float64(own[x]) * scale)
+                size += labels[x] == k
+                total += units if labels[x] == k else np.int64(0)
+            sizes[k] += size
+            sums[k] += total
+        return
+    for x in range(len(labels)):
+        given = labels[x]
+        if given < classes:
+            sizes[given] += 1
+            sums[given] += np.int64(np.float64(own[x]) * scale)
+
+
+@_kernel(
+    "void",
+    "i4[::1]",
+    "i4[:, ::1]",
+    "b1",
+    "{real}",
+    "{bits}",
+    "{bits}",
+    "i8",
+    "i8[:, ::1]",
+    "{real}[::1]",
+    "{bits}[::1]",
+)
+def _count_scores(
+    labels, probs, kinds, slots, half, bias, floor, shift, middle, counts, score, bits
+):
+    own = np.empty(len(labels), probs.dtype)
+    _own(labels, probs, own)
+    place = np.empty(len(labels), np.int32)
+    start, step = np.empty(256, np.uint64), np.empty(256, np.int64)
+    flat, end = counts.reshape(-1), np.int32(middle)
+    for c in range(len(kinds)):
+        _column(kinds[c], labels, probs, own, half, score, bits)
+        for x in range(len(labels)):
+            place[x] = 1 if score[x] < 0 else 0
+            score[x] = abs(score[x]) + bias
+        for x in range(len(labels)):
+            far = np.int32((max(bits[x], floor) - floor) >> shift)
+            far = min(far, end)
+            place[x] = end + ((far ^ -place[x]) + place[x])
+        for given in range(256):
+            start[given] = max(slots[c, given], 0) * counts.shape[1]
+            step[given] = slots[c, given] >= 0
+        for x in range(len(labels)):
+            given = labels[x]
+            # unsigned, so that no index is looked at for being negative
+            flat[start[given] + np.uint64(place[x])] += step[given]
+
+
+@_kernel("i8", "{real}[::1]", "b1[::1]", "{real}", "i8[:, :, ::1]")
+def _count_confident(labels, probs, least, present, slack, joint):
+    classes = len(probs)
+    own = np.empty(len(labels), probs.dtype)
+    guess = np.empty(len(labels), np.int32)
+    doubted = np.empty(len(labels), np.int32)
+    _own(labels, probs, own)
+    _guesses(labels, probs, least, present, guess)
+    _doubts(labels, probs, own, slack, doubted)
+    errors = 0
+    for x in range(len(labels)):
+        doubt = doubted[x]
+        wrong = (guess[x] < classes) & (guess[x] != labels[x]) & (labels[x] < classes)
+        errors += doubt if wrong else 0
+    lanes = len(joint) - 1  # 3 or 0
+    for x in range(len(labels)):
+        given = labels[x]
+        if given < classes:
+            joint[x & lanes, given, guess[x]] += 1
+    return errors
+
+
+@_kernel(
+    "i8",
+    "i4[::1]",
+    "i4[:, ::1]",
+    "{real}[::1]",
+    "{real}[::1]",
+    "b1",
+    "i4[::1]",
+    "{real}[::1]",
+    "{real}[::1]",
+    "{bits}[::1]",
+)
+def _gather_scores(
+    labels, probs, kinds, slots, low, high, half, out_slots, out_scores, score, bits
+):
+    own = np.empty(len(labels), probs.dtype)
+    _own(labels, probs, own)
+    lowest, highest = np.empty(256, probs.dtype), np.empty(256, probs.dtype)
+    inside = np.empty(len(labels), np.uint8)
+    found = 0
+    for c in range(len(kinds)):
+        _column(kinds[c], labels, probs, own, half, score, bits)
+        for given in range(256):
+            # the window of slot -1 is the last one, and empty
+            lowest[given] = low[slots[c, given]]
+            highest[given] = high[slots[c, given]]
+        number = 0
+        for x in range(len(labels)):
+            given = labels[x]
+            here = (score[x] >= lowest[given]) & (score[x] <= highest[given])
+            inside[x] = here
+            number += here
+        if number == 0:
+            continue
+        for x in range(len(labels)):
+            if inside[x]:
+                out_slots[found] = slots[c, labels[x]]
+                out_scores[found] = score[x]
+                found += 1
+    return found
+
+
+@_kernel(
+    "void",
+    "i4[::1]",
+    "i4[:, ::1]",
+    "{real}[::1]",
+    "b1",
+    "i8[::1]",
+    "i8",
+    "i8",
+    "b1",
+    "{real}[::1]",
+    "b1[::1]",
+    "{real}",
+    "b1[::1]",
+    "{real}[::1]",
+    "{bits}[::1]",
+)
+def _mark_errors(
+    labels,
+    probs,
+    kinds,
+    slots,
+    cuts,
+    half,
+    left,
+    ranking,
+    confident,
+    only_doubted,
+    least,
+    present,
+    slack,
+    flagged,
+    score,
+    bits,
+):
+    classes = len(probs)
+    own = np.empty(len(labels), probs.dtype)
+    _own(labels, probs, own)
+    # bit 0: taken by self-confidence, bit 1: taken by a margin
+    taken = np.zeros(len(labels), np.int32)
+    cut = np.empty(256, probs.dtype)
+    for c in range(len(kinds)):
+        _column(kinds[c], labels, probs, own, half, score, bits)
+        for given in range(256):
+            cut[given] = cuts[slots[c, given]]
+        by = 1 if kinds[c] == _SELF or ranking == 4 else 2
+        ties = 0
+        for x in range(len(labels)):
+            here = cut[labels[x]]
+            taken[x] |= by if score[x] < here else 0
+            ties += score[x] == here
+        if ties == 0:
+            continue
+        for x in range(len(labels)):
+            slot = slots[c, labels[x]]
+            if score[x] == cuts[slot] and left[slot] > 0:
+                left[slot] -= 1
+                taken[x] |= by
+    wanted = ranking if ranking < 4 else 1
+    for x in range(len(labels)):
+        flagged[x] = taken[x] == wanted
+    other = np.empty(len(labels), np.int32)
+    if confident > 0:
+        _guesses(labels, probs, least, present, other)
+        for x in range(len(labels)):
+            sure = (other[x] < classes) & (other[x] != labels[x])
+            flagged[x] = flagged[x] | sure if confident == 3 else flagged[x] & sure
+    if only_doubted:
+        _doubts(labels, probs, own, slack, other)
+        for x in range(len(labels)):
+            flagged[x] &= other[x] == 1
+    for x in range(len(labels)):
+        flagged[x] &= labels[x] < classes
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Slots as columns to go through: what is scored (a class, _SELF, _REST), and the slot of
+    each given class, (columns, 256), -1 for none."""
+
+    kinds: Slots
+    slots: Slots
+
+
+def prepare(slots: Slots) -> Columns:
+    classes = len(slots)
+    own = np.diagonal(slots)
+    margins = slots[:, :classes].copy()
+    np.fill_diagonal(margins, -1)
+    columns = [(_SELF, own), (_REST, slots[:, classes])]
+    if classes == 2:
+        # the rest of two classes is the other one
+        columns[1] = (_REST, np.maximum(slots[:, 2], margins.max(axis=1)))
+    else:
+        columns += [(k, margins[:, k]) for k in range(classes)]
+    used = [(kind, column) for kind, column in columns if (column >= 0).any()]
+    table = np.full((len(used), 256), -1, np.int32)
+    for row, (_, column) in zip(table, used, strict=True):
+        row[:classes] = column
+    return Columns(np.array([kind for kind, _ in used], np.int32), table)
+
+
+def all_good(probs: Floats, low: float, high: float, whole: float, tolerance: float) -> bool:
+    real = probs.dtype.type
+    return bool(_all_good(probs, real(low), real(high), real(whole), real(tolerance)))
+
+
+def sum_given(labels: Given, probs: Floats, scale: float, sizes: Counts, sums: Counts) -> None:
+    _sum_given(labels, probs, scale, sizes, sums)
+
+
+def count_scores(
+    labels: Given, probs: Floats, slots: Columns, bins: Bins, counts: Counts
+) -> None:
+    floor, shift = bins.floor, bins.shift
+    if probs.dtype == np.float32:
+        floor, shift = int(_single_bits(bins.floor)), bins.shift - _NARROW
+    _count_scores(
+        labels,
+        probs,
+        slots.kinds,
+        slots.slots,
+        bins.half,
+        bins.bias,
+        floor,
+        shift,
+        bins.middle,
+        counts,
+        *_scratch(probs),
+    )
+
+
+def count_confident(
+    labels: Given, probs: Floats, cutoffs: Cutoffs, sizes: Counts, joint: Counts
+) -> int:
+    classes = len(probs)
+    # in turn, as adding to one number again and again waits; the last column: confident of none
+    found = np.zeros((4 if classes <= _FEW else 1, classes, classes + 1), np.int64)
+    errors = _count_confident(
+        labels, probs, cutoffs.least, cutoffs.present, cutoffs.slack, found
+    )
+    sizes += found.sum(axis=(0, 2))
+    joint += found.sum(axis=0)[:, :classes]
+    return int(errors)
+
+
+def gather_scores(
+    labels: Given, probs: Floats, slots: Columns, low: Doubles, high: Doubles, half: bool
+) -> tuple[Slots, Doubles]:
+    room = len(slots.kinds) * len(labels)
+    out_slots, out_scores = np.empty(room, np.int32), np.empty(room, probs.dtype)
+    found = _gather_scores(
+        labels,
+        probs,
+        slots.kinds,
+        slots.slots,
+        -_at_most(np.append(-low, -np.inf), probs.dtype),
+        _at_most(np.append(high, -np.inf), probs.dtype),
+        half,
+        out_slots,
+        out_scores,
+        *_scratch(probs),
+    )
+    return out_slots[:found].copy(), out_scores[:found].astype(np.float64)
+
+
+def mark_errors(
+    labels: Given,
+    probs: Floats,
+    slots: Columns,
+    cuts: Doubles,
+    half: bool,
+    left: Counts,
+    rule: Rule,
+    cutoffs: Cutoffs,
+    flagged: BoolArray,
+) -> None:
+    _mark_errors(
+        labels,
+        probs,
+        slots.kinds,
+        slots.slots,
+        _at_most(np.append(cuts, -np.inf), probs.dtype),
+        half,
+        left,
+        rule.ranking,
+        rule.confident,
+        rule.doubted,
+        cutoffs.least,
+        cutoffs.present,
+        cutoffs.slack,
+        flagged,
+        *_scratch(probs),
+    )
+
+
+def _scratch(probs: Floats) -> tuple[Floats, Any]:
+    """Room for the scores of a block, and the same memory as integers."""
+    score = np.empty(probs.shape[1], probs.dtype)
+    return score, score.view(np.int32 if probs.dtype == np.float32 else np.int64)
+
+
+def _at_most(values: Doubles, dtype: np.dtype[Any]) -> Floats:
+    """The highest value of the dtype that is not above each value."""
+    found = values.astype(dtype)
+    return np.where(found > values, np.nextafter(found, dtype.type(-np.inf)), found)
+
+
+def _single_bits(double_bits: int) -> np.int32:
+    value = np.array(double_bits, dtype=np.int64).view(np.float64)
+    return value.astype(np.float32).view(np.int32)
+
+
+for _function in (all_good, sum_given, count_scores, count_confident, gather_scores, mark_errors):
+    _function.__doc__ = getattr(kernels, _function.__name__).__doc__
+
+assert HALF_BITS - _NARROW == 13

@@ -1,0 +1,308 @@
+"""Which pixels are wrong: every method of confident learning, exact, in a few passes.
+
+Three ways in, one engine:
+
+- `flag_errors(labels, probs)`: arrays in memory.
+- `flag_cases(cases)`: cases that can be read several times, such as those of a run folder.
+- `ErrorFinder`: a stream of cases from your own loop (`update`, `merge`, `finish`, `flag`);
+  `ErrorSearch` is the same as pure values, for a map and reduce over many machines.
+
+Passes over the data, the last of which flags:
+
+    method                      uint8, float16      float32, float64, uint16
+    argmax                      1                   1
+    confident_joint             2                   2
+    all others                  3, or 4 with ties   4, or 5 and more where crowded
+
+- "ties": more pixels lie at the very cut of a ranking than it takes; one pass counts them by
+  case.  float32 and float64 need that pass anyway, to find the cut inside its histogram bin.
+- "crowded": over 2**20 pixels, shared by all rankings that are open, lie in those bins; each
+  further pass finds 17 or more binary digits of the cut.  float32 needs one or two at most,
+  float64 three.
+- uint16 counts as float16 up to 5 classes, float16 as float32 from 9 classes on.
+- From 23 classes on, one pass more: only the rankings that the joint asks for are counted.
+- Statistics add a pass to argmax (2) and confident_joint (1).
+- Two classes, by the foreground's probability alone: the same passes.
+
+Method, rounding, calibration and order follow cleanlab 2.9.0 `filter.find_label_issues`, with
+exact sums.  Known differences: ties at a cut go by case, then pixel; normalized margins are not
+rounded again by (m + 1) / 2; a class without a pixel is never the confident one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
+
+import numpy as np
+
+from maskmend.arrays.accumulate import Tally
+from maskmend.arrays.blocks import Labels, Probabilities, Run, split_runs
+from maskmend.arrays.confidence import Statistics
+from maskmend.arrays.passes import Counter
+from maskmend.arrays.search import METHODS, ErrorSearch, least_passes
+from maskmend.core import BoolArray
+from maskmend.errors import SettingsError
+
+__all__ = [
+    "METHODS",
+    "ErrorFinder",
+    "ErrorSearch",
+    "flag_cases",
+    "flag_errors",
+    "least_passes",
+    "search_cases",
+]
+
+_PIECE_VALUES = 1 << 19
+
+CaseArrays = tuple[Labels, Probabilities]
+
+
+def flag_errors(
+    labels: Labels,
+    probs: Probabilities,
+    *,
+    method: str = "both",
+    class_axis: int = 0,
+    ignore: int | None = None,
+    engine: str = "auto",
+) -> BoolArray:
+    """Which pixels have a wrong label.
+
+    labels: (*S,) integers 0..K-1, K up to 254, in which `ignore` marks pixels that take no part.
+    probs: out-of-sample, float16/32/64 in [0, 1] or uint8/uint16 with 255/65535 for 1; their K
+    classes lie along class_axis, (K, *S) by default and (*S, K) for -1; or (*S,) alone, the
+    foreground of two classes.  method: one of METHODS.  engine: "auto", "numpy" or "numba".
+    Returns (*S,) bool.  Memory beyond the result does not grow with the number of pixels.
+
+    MaskValueError, GridMismatchError, NotFiniteError, ProbabilityError for bad input;
+    SettingsError for an unknown method.  Zhang et al., MICCAI 2020; JAIR 2021.
+    """
+    num_classes = 2 if probs.shape == labels.shape else _classes(probs, class_axis)
+    search = ErrorSearch(num_classes, probs.dtype, method, ignore=ignore, engine=engine)
+    flagged = np.zeros(labels.size, dtype=bool)
+    pieces = list(_pieces(split_runs(labels, probs, class_axis=class_axis), flagged, num_classes))
+    workers = max(min(_processors(), len(pieces)), 1)
+    shares = [pieces[k::workers] for k in range(workers)]
+
+    def count(share: Sequence[_Piece]) -> Tally:
+        counter = search.counter(probs.size)
+        for piece in share:
+            counter.add_run(piece.run, piece.place, "labels")
+        return counter.tally()
+
+    def mark(share: Sequence[_Piece]) -> None:
+        counter = search.counter(probs.size)
+        for piece in share:
+            left = counter.ties_left(piece.place)
+            counter.mark_run(piece.run, left, "labels", piece.flagged)
+
+    with ThreadPoolExecutor(workers) as threads:
+        while not search.ready:
+            search = search.advance(reduce(add, threads.map(count, shares)))
+        for _ in threads.map(mark, shares):
+            pass
+    return flagged.reshape(labels.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Part of an array, treated as a case: place in the order, pixels, and their result."""
+
+    place: int
+    run: Run
+    flagged: BoolArray
+
+
+def _pieces(runs: Iterable[Run], flagged: BoolArray, num_classes: int) -> Iterator[_Piece]:
+    length, start, place = max(_PIECE_VALUES // num_classes, 1), 0, 0
+    for run in runs:
+        for first in range(0, len(run), length):
+            part = run.part(first, first + length)
+            yield _Piece(place, part, flagged[start : start + len(part)])
+            start, place = start + len(part), place + 1
+
+
+def _classes(probs: Probabilities, class_axis: int) -> int:
+    """Length of the class axis; an axis that does not exist is refused with the shapes."""
+    return probs.shape[class_axis] if -probs.ndim <= class_axis < probs.ndim else 2
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def search_cases(
+    cases: Iterable[CaseArrays],
+    *,
+    num_classes: int,
+    method: str = "both",
+    class_axis: int = 0,
+    ignore: int | None = None,
+    with_statistics: bool = True,
+    engine: str = "auto",
+) -> ErrorSearch:
+    """Make all passes over cases but the last; `flag` of the result then judges each of them.
+
+    cases: (labels, probs) of each, as in `flag_errors`, of any sizes; it is iterated over once
+    a pass, so a list or an object with `__iter__` that reads them anew, not a generator.
+    """
+    if iter(cases) is cases:
+        raise SettingsError(
+            "cases",
+            expected="something that can be read several times",
+            got=type(cases).__name__,
+            remedy="Give a list, or an object whose __iter__ starts anew.",
+        )
+    finder = ErrorFinder(
+        num_classes,
+        method=method,
+        class_axis=class_axis,
+        ignore=ignore,
+        with_statistics=with_statistics,
+        engine=engine,
+    )
+    while not finder.ready:
+        for number, (labels, probs) in enumerate(cases):
+            finder.update(labels, probs, case=number)
+        finder.finish()
+    return finder.search
+
+
+def flag_cases(
+    cases: Iterable[CaseArrays],
+    *,
+    num_classes: int,
+    method: str = "both",
+    class_axis: int = 0,
+    ignore: int | None = None,
+    engine: str = "auto",
+) -> Iterator[BoolArray]:
+    """The errors of each case in turn, judged together; arguments as in `search_cases`."""
+    search = search_cases(
+        cases,
+        num_classes=num_classes,
+        method=method,
+        class_axis=class_axis,
+        ignore=ignore,
+        with_statistics=False,
+        engine=engine,
+    )
+    for number, (labels, probs) in enumerate(cases):
+        yield search.flag(labels, probs, class_axis=class_axis, case=number)
+
+
+class ErrorFinder:
+    """The search in a loop of your own, over cases that come in a stream.
+
+        finder = ErrorFinder(num_classes=2, method="both")
+        while not finder.ready:
+            for number, (labels, probs) in enumerate(cases):
+                finder.update(labels, probs, case=number)
+            finder.finish()
+        masks = [finder.flag(labels, probs, case=number) for number, (labels, probs) in ...]
+
+    Each pass must see the same cases, in any order, each once and under the same number.
+    Several finders may share a pass: each updates with its cases, one merges the others and
+    finishes, and its `search` goes back to all.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        method: str = "both",
+        class_axis: int = 0,
+        ignore: int | None = None,
+        with_statistics: bool = False,
+        engine: str = "auto",
+    ) -> None:
+        """Arguments as in `flag_errors` and `ErrorSearch`."""
+        # the dtype is that of the first case
+        self._search = ErrorSearch(
+            num_classes,
+            np.dtype(np.float32),
+            method,
+            ignore=ignore,
+            with_statistics=with_statistics,
+            engine=engine,
+        )
+        self._class_axis = class_axis
+        self._counter: Counter | None = None
+        self._merged: Tally | None = None
+
+    @property
+    def search(self) -> ErrorSearch:
+        """What is known after the finished passes."""
+        return self._search
+
+    @search.setter
+    def search(self, search: ErrorSearch) -> None:
+        self._search, self._counter, self._merged = search, None, None
+
+    @property
+    def ready(self) -> bool:
+        """Whether every pass but the flagging one is done."""
+        return self._search.ready
+
+    def update(self, labels: Labels, probs: Probabilities, *, case: int) -> None:
+        """Count one case in the pass under way."""
+        self._adopt(probs)
+        if self._counter is None:
+            self._counter = self._search.counter(probs.size)
+        self._counter.add_case(labels, probs, self._class_axis, case, f"case {case}")
+
+    def merge(self, other: ErrorFinder) -> None:
+        """Add what another finder counted in the same pass."""
+        tally = other._counted()
+        if tally is None:
+            return
+        if self._counted() is None:
+            self._search = other._search
+        elif self._search.pending != other._search.pending:
+            raise SettingsError(
+                "merge",
+                expected=f"a finder that counts {', '.join(sorted(self._search.pending))}",
+                got=", ".join(sorted(other._search.pending)) or "one that is ready",
+                remedy="Merge all finders of a pass, finish it, then hand its search to all.",
+            )
+        self._merged = tally if self._merged is None else self._merged + tally
+
+    def finish(self) -> bool:
+        """End the pass; returns whether `flag` can be asked now."""
+        tally = self._counted()
+        if tally is None:
+            raise SettingsError(
+                "finish",
+                expected="a pass with at least one case",
+                got="none",
+                remedy="Update with every case before each finish.",
+            )
+        self.search = self._search.advance(tally)
+        return self.ready
+
+    def flag(self, labels: Labels, probs: Probabilities, *, case: int) -> BoolArray:
+        """The errors of one case, (*S,)."""
+        self._adopt(probs)
+        return self._search.flag(labels, probs, class_axis=self._class_axis, case=case)
+
+    def _counted(self) -> Tally | None:
+        """What this pass counted so far, of its own cases and of merged finders."""
+        if self._counter is not None:
+            tally, self._counter = self._counter.tally(), None
+            self._merged = tally if self._merged is None else self._merged + tally
+        return self._merged
+
+    def statistics(self) -> Statistics:
+        """As `ErrorSearch.statistics`."""
+        return self._search.statistics()
+
+    def _adopt(self, probs: Probabilities) -> None:
+        """Take the dtype of the first case."""
+        if self._search.sums is None and self._counter is None and self._merged is None:
+            self._search = replace(self._search, dtype=probs.dtype)

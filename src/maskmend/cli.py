@@ -1,0 +1,407 @@
+"""The command line: parse, call a stage, show progress."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskmend.errors import MaskmendError, SettingsError
+
+if TYPE_CHECKING:
+    from maskmend.core import Dataset, LeftOut
+    from maskmend.settings import Settings
+    from maskmend.store import Run, Source
+
+app = typer.Typer(
+    help="Find, rank, mend and learn around label errors in segmentation masks.\n\n"
+    "Try it on made-up radiographs: maskmend demo. On your own data: maskmend audit DATASET "
+    "--run RUN.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DatasetRoot = Annotated[Path, typer.Argument(help="Folder of a data set; see the README.")]
+RunRoot = Annotated[Path, typer.Argument(help="Run folder, as made by audit or crossfit.")]
+NewRun = Annotated[Path, typer.Option("--run", help="Run folder to make, or to go on in.")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="YAML file; `maskmend settings` prints one.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting by name, e.g. --set crossfit.folds=3; repeatable."),
+]
+Seed = Annotated[int | None, typer.Option(help="Of everything that is random.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="Split to take; repeatable. By default training, if there is."),
+]
+IgnoreValue = Annotated[
+    int | None, typer.Option(help="Value in the masks of pixels that take no part.")
+]
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        help="Regular expression whose first group, in a case's name, is the patient; a patient "
+        "is never split between folds."
+    ),
+]
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option("--run", help="Folder for all that it makes.")] = Path(
+        "maskmend-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Another seed, other phantoms.")] = 0,
+) -> None:
+    """The whole way on generated radiographs: corrupt, audit, train, evaluate. About 2 minutes."""
+    from maskmend import stages
+    from maskmend.report.tables import plain
+    from maskmend.summaries import demo_tables, noise_rates
+
+    with _Bar() as bar:
+        result = stages.demo(run, seed, bar)
+    typer.echo("\n" + noise_rates(result.run))
+    for title, table in demo_tables(result.evaluation, result.students):
+        typer.echo(f"{title}\n\n{plain(table)}")
+    typer.echo(f"Pictures: {result.run.root / 'pictures'}\nEverything: {run}")
+
+
+@app.command()
+def audit(
+    dataset: DatasetRoot,
+    run: NewRun,
+    settings: SettingsFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    device: Device = None,
+    split: Splits = None,
+    ignore_value: IgnoreValue = None,
+    group_pattern: GroupPattern = None,
+    student: Annotated[bool, typer.Option(help="Train a student on the mended labels.")] = True,
+) -> None:
+    """The whole way on your data: cross-fit, flag, correct, and a student on the mended labels.
+
+    Stop it whenever you like: the same command goes on where it stopped.
+    """
+    from maskmend import stages
+    from maskmend.summaries import noise_rates, worst_masks
+
+    source = _source(dataset, split, ignore_value, group_pattern)
+    with _Bar() as bar:
+        done = stages.audit(
+            source, run, _settings(settings, overrides, seed, device), student=student, listener=bar
+        )
+    typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
+    typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
+    _tell_left_out(done.dataset.left_out)
+
+
+@app.command()
+def corrupt(
+    dataset: DatasetRoot,
+    out: Annotated[Path, typer.Argument(help="Folder for the noisy copy.")],
+    preset: Annotated[
+        str, typer.Option(help="reference, paper, mixed, or a single kind such as shift.")
+    ] = "reference",
+    alpha: Annotated[
+        list[str] | None,
+        typer.Option(help="Share of masks hit: 0.7 for all, or lung=0.7; repeatable."),
+    ] = None,
+    beta: Annotated[
+        list[str] | None,
+        typer.Option(help="Radii in pixels, e.g. lung=20..30; by default from the size."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    split: Splits = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Apply the errors of a corruptions.csv instead.")
+    ] = None,
+    ignore_value: IgnoreValue = None,
+) -> None:
+    """A noisy copy of a data set, with the record of every error in corruptions.csv."""
+    from maskmend import stages
+    from maskmend.datasets.noise import plan_noise
+
+    found = _open(dataset, ignore_value)
+    splits = _splits(found, split)
+    with _Bar() as bar:
+        if replay is not None:
+            stages.replay(found, out, stages.read_corruptions(replay), bar)
+        else:
+            shares, radii = _per_structure(alpha or ["0.5"], _share), _per_structure(beta or [], _radii)
+            noise = plan_noise(found, preset, shares, radii, splits)
+            stages.corrupt(found, out, noise, seed, splits, bar)
+    typer.echo(f"Noisy copy: {out}\nRecord: {out / 'corruptions.csv'}")
+    _tell_left_out(found.left_out)
+
+
+@app.command()
+def crossfit(
+    dataset: DatasetRoot,
+    run: NewRun,
+    settings: SettingsFile = None,
+    overrides: Overrides = None,
+    seed: Seed = None,
+    device: Device = None,
+    split: Splits = None,
+    ignore_value: IgnoreValue = None,
+    group_pattern: GroupPattern = None,
+) -> None:
+    """Train the teachers; each predicts the cases that it has not seen."""
+    from maskmend import stages
+    from maskmend.store import Run
+
+    source = _source(dataset, split, ignore_value, group_pattern)
+    opened = Run.create(run, source, _settings(settings, overrides, seed, device))
+    with _Bar() as bar:
+        stages.crossfit(opened, bar)
+    typer.echo(f"Out-of-sample probabilities: {run / 'probabilities'}")
+    _tell_left_out(opened.dataset.left_out)
+
+
+@app.command()
+def flag(
+    run: RunRoot,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="doubted_masks (default), both (the paper's), argmax, confident_joint, "
+            "prune_by_class, prune_by_noise_rate, intersection, union, low_self_confidence, "
+            "low_normalized_margin."
+        ),
+    ] = None,
+) -> None:
+    """Say which pixels and masks are wrong, and estimate the noise rates."""
+    from maskmend import stages
+    from maskmend.summaries import noise_rates, worst_masks
+
+    opened = _reopen(run, {"flag.method": method})
+    with _Bar() as bar:
+        stages.flag(opened, bar)
+    typer.echo("\n" + noise_rates(opened) + "\n" + worst_masks(opened))
+
+
+@app.command()
+def correct(
+    run: RunRoot,
+    eps: Annotated[
+        float | None, typer.Option(help="Share of the suggested class in the soft labels.")
+    ] = None,
+) -> None:
+    """Write the mended data set: hard labels in the input's layout, soft ones beside it."""
+    from maskmend import stages
+
+    opened = _reopen(run, {"correct.eps": eps})
+    with _Bar() as bar:
+        stages.correct(opened, bar)
+    typer.echo(f"Mended data set: {opened.labels_root}")
+
+
+@app.command()
+def train(
+    run: RunRoot,
+    labels: Annotated[
+        str, typer.Option(help="given, hard (mended), soft, or believed (without doubted masks).")
+    ] = "hard",
+    name: Annotated[str | None, typer.Option(help="Of the folder students/NAME.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Train a student (or, on given labels, a plain model). --set epochs=40 for its settings."""
+    from maskmend import stages
+
+    opened = _reopen(run, {})
+    changed = _override_all(opened.settings, [f"student.{each}" for each in overrides or []])
+    with _Bar() as bar:
+        folder = stages.train(opened, labels, changed.student, name, bar)
+    typer.echo(f"Student: {folder}")
+
+
+@app.command()
+def predict(
+    run: RunRoot,
+    images: Annotated[Path, typer.Argument(help="Folder of images, or one with images/ in it.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the images and predicted masks.")],
+    student: Annotated[str, typer.Option(help="NAME of students/NAME.")] = "hard",
+    weights: Annotated[str | None, typer.Option(help="best or last.")] = None,
+) -> None:
+    """Segment a folder of images with a student."""
+    from maskmend import stages
+
+    with _Bar() as bar:
+        left_out = stages.predict(_reopen(run, {}), student, images, out, weights, bar)
+    typer.echo(f"Predicted masks: {out / 'masks'}")
+    _tell_left_out(left_out)
+
+
+@app.command()
+def evaluate(
+    subject: Annotated[Path, typer.Argument(help="Run folder, or a data set of predicted masks.")],
+    truth: Annotated[Path, typer.Option(help="Data set with clean labels.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv.")] = None,
+) -> None:
+    """Dice, IoU, HD95 and ASSD against clean labels; for a run, also of its noise maps."""
+    from maskmend import stages
+    from maskmend.report.tables import plain
+    from maskmend.store import Run
+
+    is_run = (subject / "run.json").exists()
+    opened = Run.open(subject) if is_run else _open(subject, None)
+    with _Bar() as bar:
+        evaluation = stages.evaluate(opened, _open(truth, None), out, bar)
+    typer.echo("\n" + plain(evaluation.mask_table()))
+    if evaluation.noise_maps:
+        typer.echo(plain(evaluation.noise_table()))
+    typer.echo(f"Every score: {(out or subject) / 'evaluation.csv'}")
+    _tell_left_out(evaluation.left_out)
+
+
+@app.command("settings")
+def show_settings(settings: SettingsFile = None, overrides: Overrides = None) -> None:
+    """Print every setting with its meaning, as a YAML file to start from."""
+    from maskmend.settings import settings_yaml
+
+    typer.echo(settings_yaml(_settings(settings, overrides, None, None)), nl=False)
+
+
+def main() -> None:
+    """Entry point: errors of the user's input end in one message, not in a stack trace."""
+    try:
+        app()
+    except MaskmendError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("\nstopped; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+def _settings(
+    path: Path | None, overrides: list[str] | None, seed: int | None, device: str | None
+) -> Settings:
+    from maskmend.settings import load_settings
+
+    extra = {"seed": seed, "device": device}
+    named = [f"{name}={value}" for name, value in extra.items() if value is not None]
+    return load_settings(path, (*(overrides or []), *named))
+
+
+def _override_all(settings: Settings, overrides: list[str]) -> Settings:
+    from maskmend.settings import override_settings
+
+    return override_settings(settings, tuple(overrides))
+
+
+def _reopen(root: Path, changes: dict[str, Any]) -> Run:
+    """An existing run, with the settings that an option changed stored in it."""
+    from maskmend.store import Run
+
+    run = Run.open(root)
+    overrides = [f"{name}={value}" for name, value in changes.items() if value is not None]
+    return run.with_settings(_override_all(run.settings, overrides)) if overrides else run
+
+
+def _open(root: Path, ignore_value: int | None) -> Dataset:
+    from maskmend.datasets import open_dataset
+
+    dataset = open_dataset(root, ignore_value=ignore_value)
+    for sentence in dataset.understood:
+        typer.echo(sentence, err=True)
+    return dataset
+
+
+def _source(
+    root: Path, split: list[str] | None, ignore_value: int | None, group_pattern: str | None
+) -> Source:
+    from maskmend.store import Source
+
+    dataset = _open(root, ignore_value)
+    return Source(str(root.resolve()), _splits(dataset, split), ignore_value, group_pattern)
+
+
+def _splits(dataset: Dataset, split: list[str] | None) -> tuple[str, ...]:
+    there = tuple(dict.fromkeys(case.split for case in dataset.cases))
+    if split:
+        return tuple(split)
+    return ("training",) if "training" in there else there
+
+
+def _tell_left_out(left_out: tuple[LeftOut, ...] | list[LeftOut]) -> None:
+    if left_out:
+        typer.echo(f"\nLeft out, {len(left_out)}:", err=True)
+    for each in left_out:
+        typer.echo(f"  {each.case}: {each.reason}", err=True)
+
+
+def _per_structure(options: list[str], parse: Any) -> dict[str, Any]:
+    """["0.7", "lung=0.5"] -> {"": 0.7, "lung": 0.5}."""
+    pairs = (option.rpartition("=") for option in options)
+    return {name: parse(value) for name, _, value in pairs}
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise SettingsError(
+            "--alpha", expected="a share such as 0.7 or lung=0.7", got=text, remedy="Correct it."
+        ) from error
+
+
+def _radii(text: str) -> tuple[int, int]:
+    low, _, high = text.partition("..")
+    try:
+        return int(low), int(high)
+    except ValueError as error:
+        raise SettingsError(
+            "--beta", expected="two radii such as lung=20..30", got=text, remedy="Correct it."
+        ) from error
+
+
+class _Bar:
+    """Progress on the terminal; plain lines where there is none."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = Console(stderr=True)
+        columns = ("{task.description}", BarColumn(), "{task.completed}/{task.total}")
+        self._progress = Progress(
+            *columns, TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+            console=self._console,
+        )  # fmt: skip
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        self._console.print(text)
+
+    def epoch(self, progress: Any) -> None:
+        note = f"loss {progress.loss:.3f}, Dice {progress.monitor_dice:.3f}"
+        self._update(progress.training, progress.epoch, progress.epochs, note)
+
+    def case(self, stage: str, done: int, total: int) -> None:
+        self._update(stage, done, total, "")
+
+    def _update(self, name: str, done: int, total: int, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, note=note)
+        self._progress.update(self._tasks[name], completed=done, total=total, note=note)
+        if not self._console.is_terminal and done in (1, total):
+            self._console.print(f"{name} {done}/{total} {note}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The nouns: small frozen values that every other module speaks in.
+
+Axis order, stated once: spatial axes come last and in the order of the array on disk
+(rows, columns for a picture); channels, structures and classes come first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.integer[Any]]
+LabelArray = NDArray[np.uint8]
+FloatArray = NDArray[np.floating[Any]]
+
+IGNORED = 255
+"""Value in a LabelArray of a pixel that takes no part: not judged, not trained on, not scored."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where pixels lie in space.
+
+    shape: spatial shape.  spacing: size of a pixel along each axis in mm, or None where the
+    file does not know it (then every distance is in pixels, and is named so).
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None = None
+
+    @property
+    def unit(self) -> str:
+        return "px" if self.spacing is None else "mm"
+
+    @property
+    def steps(self) -> tuple[float, ...]:
+        """Spacing along each axis in `unit`."""
+        return (1.0,) * len(self.shape) if self.spacing is None else self.spacing
+
+
+@dataclass(frozen=True)
+class LabelScheme:
+    """What the labels can say.
+
+    A label array has one plane for each question asked of a pixel, shape (planes, *S), uint8:
+
+    - overlapping: one plane a structure, values 0 and 1; probabilities are (structures, *S),
+      one sigmoid a structure.
+    - exclusive: a single plane, values 0 (background) .. len(structures); probabilities are
+      (classes, *S), a softmax.
+
+    IGNORED (255) marks a pixel that takes no part, in both.
+    """
+
+    structures: tuple[str, ...]
+    overlapping: bool
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        return self.structures if self.overlapping else ("labels",)
+
+    @property
+    def num_classes(self) -> int:
+        """Classes in each plane, background included."""
+        return 2 if self.overlapping else len(self.structures) + 1
+
+    @property
+    def num_channels(self) -> int:
+        """Probability maps that a network gives."""
+        return len(self.structures) if self.overlapping else len(self.structures) + 1
+
+    def class_names(self, plane: int) -> tuple[str, ...]:
+        if self.overlapping:
+            return ("background", self.structures[plane])
+        return ("background", *self.structures)
+
+    def class_probabilities(self, probs: FloatArray, plane: int) -> FloatArray:
+        """Probabilities of the classes of one plane, (num_classes, *S), of the dtype given.
+
+        probs: (num_channels, *S).
+        """
+        if not self.overlapping:
+            return probs
+        foreground = probs[plane]
+        return np.stack([np.subtract(1, foreground, dtype=foreground.dtype), foreground])
+
+    def structure_mask(self, labels: LabelArray, structure: str) -> BoolArray:
+        """The pixels, (*S,), that the labels, (planes, *S), give to a structure."""
+        index = self.structures.index(structure)
+        mask: BoolArray = labels[index] == 1 if self.overlapping else labels[0] == index + 1
+        return mask
+
+    def ignored_mask(self, labels: LabelArray, structure: str) -> BoolArray:
+        """The pixels, (*S,), that take no part for a structure."""
+        plane = self.structures.index(structure) if self.overlapping else 0
+        mask: BoolArray = labels[plane] == IGNORED
+        return mask
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image and its masks.
+
+    id: the image's file name without its ending.  group: what must not be split between folds
+    (the patient).  split: the folder it came from, such as "training".  masks: plane name ->
+    file; a structure without an entry is not labelled in this case.
+    """
+
+    id: str
+    group: str
+    split: str
+    image: Path
+    masks: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A case that takes no part, and why (the whole error message)."""
+
+    case: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Cases with one label scheme.
+
+    layout: name of the layout it was read by ("reference", "folders", ...).  values: plane ->
+    stored mask value of class 0, 1, ...; a binary plane may list None, which means that each
+    file is 0/1 or 0/255 by itself.  ignore_value: stored mask value of ignored pixels, or None.
+    understood: sentences for the user on what was recognised.
+    """
+
+    root: Path
+    layout: str
+    scheme: LabelScheme
+    cases: tuple[Case, ...]
+    values: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
+    ignore_value: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    understood: tuple[str, ...] = ()
+
+    def split(self, name: str) -> tuple[Case, ...]:
+        return tuple(case for case in self.cases if case.split == name)
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Which fold holds each case out.  folds: case id -> 0..count-1."""
+
+    count: int
+    seed: int
+    folds: Mapping[str, int]
+
+    def held_out(self, fold: int) -> tuple[str, ...]:
+        return tuple(sorted(case for case, f in self.folds.items() if f == fold))
+
+    def trained_on(self, fold: int) -> tuple[str, ...]:
+        return tuple(sorted(case for case, f in self.folds.items() if f != fold))
+
+
+def digest_of(case_ids: Iterable[str]) -> str:
+    """SHA-256 of a set of case ids, in hexadecimal; order does not matter."""
+    return hashlib.sha256("\n".join(sorted(case_ids)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """One finished epoch.  loss: its mean.  monitor_dice: on held-out training cases."""
+
+    training: str
+    epoch: int
+    epochs: int
+    loss: float
+    monitor_dice: float
+
+
+class Listener:
+    """Hears how long work goes on; this one keeps quiet.  The command line shows a bar."""
+
+    def say(self, text: str) -> None:
+        """A sentence for the user."""
+
+    def epoch(self, progress: TrainingProgress) -> None:
+        """A training has finished an epoch."""
+
+    def case(self, stage: str, done: int, total: int) -> None:
+        """A stage has finished a case."""
+
+
+QUIET = Listener()

@@ -1,0 +1,208 @@
+"""Files written whole or not at all, and read without pickle.
+
+Every writer makes the folder if it is missing, writes a temporary file beside the target, flushes
+it to the disk and renames it: a killed process leaves the old file or the new one, never a part.
+The name of a temporary file begins with a dot, so no reader of folders takes it for a case.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmend.errors import MissingFileError, NotFiniteError, UnreadableFileError
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to; it takes the place of `path` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    with atomic_file(path) as handle:
+        handle.write(data)
+
+
+def copy_file_atomic(source: Path, target: Path) -> None:
+    """The bytes of a file at another place.  Raises MissingFileError."""
+    try:
+        with source.open("rb") as original, atomic_file(target) as handle:
+            shutil.copyfileobj(original, handle)
+    except FileNotFoundError as error:
+        raise missing(source) from error
+
+
+def link_file_atomic(source: Path, target: Path) -> None:
+    """A symbolic link at `target`, in place of what was there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    temporary.symlink_to(source.resolve())
+    os.replace(temporary, target)
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """JSON with sorted keys; the same values give the same bytes.
+
+    obj: dicts with text keys, lists, tuples, text, numbers, None, NumPy numbers and arrays, paths.
+    Raises NotFiniteError: JSON has no NaN or infinity.
+    """
+    try:
+        text = json.dumps(
+            obj, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False, default=_plain
+        )
+    except ValueError as error:
+        raise NotFiniteError(
+            str(path),
+            expected="finite numbers in a JSON file",
+            got="NaN or infinity",
+            remedy="Store None for a quantity that does not exist.",
+        ) from error
+    write_bytes_atomic(path, (text + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def read_json(path: Path) -> Any:
+    """Raises MissingFileError, and UnreadableFileError where the text is not JSON."""
+    try:
+        return json.loads(read_bytes(path))
+    except ValueError as error:
+        raise UnreadableFileError(
+            str(path),
+            expected="a JSON file",
+            got=str(error),
+            remedy="Correct the file, or replace it from its source.",
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises MissingFileError, and UnreadableFileError where the system refuses."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except OSError as error:
+        raise UnreadableFileError(
+            str(path), expected="a readable file", got=str(error), remedy="Check its permissions."
+        ) from error
+
+
+def missing(path: Path) -> MissingFileError:
+    return MissingFileError(
+        str(path), expected="a file", got="nothing there", remedy="Check the path."
+    )
+
+
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """One array as .npy, shape and dtype kept.  Raises ValueError for a dtype with objects."""
+    with atomic_file(path) as handle:
+        np.save(handle, array, allow_pickle=False)
+
+
+def read_array(path: Path, mmap: bool = False) -> NDArray[Any]:
+    """The array of a .npy file; with mmap a read-only view that loads pages as they are used.
+
+    Raises MissingFileError, and UnreadableFileError where the file is truncated, is no .npy or
+    would need pickle.
+    """
+    try:
+        with path.open("rb") as handle:
+            if handle.read(6) != b"\x93NUMPY":
+                raise ValueError("not a .npy file")
+        array: NDArray[Any] = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except (ValueError, EOFError, OSError) as error:
+        raise UnreadableFileError(
+            str(path),
+            expected="a whole .npy array without objects",
+            got=str(error),
+            remedy="Delete the file and compute it again, or restore it from its source.",
+        ) from error
+    return array
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table in UTF-8 with one line a row; None is an empty cell, floats read back exactly.
+
+    Raises ValueError where a row is not as long as the header, NotFiniteError at infinity; a NaN
+    is an empty cell, as a quantity that does not exist.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for number, row in enumerate(rows):
+        if len(row) != len(header):
+            raise ValueError(f"{path}: row {number} has {len(row)} cells, not {len(header)}")
+        writer.writerow([_cell(path, value) for value in row])
+    write_bytes_atomic(path, text.getvalue().encode())
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, column -> text.  Raises MissingFileError, UnreadableFileError."""
+    try:
+        text = read_bytes(path).decode()
+        return list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableFileError(
+            str(path),
+            expected="a table in UTF-8 with commas",
+            got=str(error),
+            remedy="Save it as CSV again, or delete it and compute it again.",
+        ) from error
+
+
+def _cell(path: Path, value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        if math.isnan(value):
+            return None
+        if math.isinf(value):
+            raise NotFiniteError(
+                str(path),
+                expected="finite numbers in a table",
+                got=str(value),
+                remedy="Store None for a quantity that does not exist.",
+            )
+        return float(value)
+    return value
+
+
+def sha256_of(path: Path) -> bytes:
+    """The 32 bytes of a file's SHA-256."""
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").digest()
+    except FileNotFoundError as error:
+        raise missing(path) from error

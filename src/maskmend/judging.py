@@ -1,0 +1,116 @@
+"""Confident learning over the cases of a run: plane by plane, one case in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maskmend.arrays.confidence import Intervals, Statistics, bootstrap_intervals
+from maskmend.arrays.correction import mend_hard, mend_soft, suggested_classes
+from maskmend.arrays.search import METHODS, ErrorSearch
+from maskmend.arrays.selection import search_cases
+from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
+from maskmend.store import Run
+
+DOUBTED_MASKS = "doubted_masks"
+"""Noise map: the pixels that differ from the prediction, in masks that are doubted as a whole."""
+
+NOISE_MAPS = (DOUBTED_MASKS, *METHODS)
+
+
+@dataclass(frozen=True)
+class PlaneCases:
+    """Labels and probabilities of one plane in each case, read anew in each pass."""
+
+    run: Run
+    plane: int
+
+    def __iter__(self) -> Iterator[tuple[LabelArray, FloatArray]]:
+        for case in self.run.cases:
+            yield self.read(case)
+
+    def read(self, case: Case) -> tuple[LabelArray, FloatArray]:
+        probs = self.run.read_probabilities(case)
+        scheme = self.run.dataset.scheme
+        # two classes are judged by the foreground's probability alone
+        return self.run.read_given(case)[self.plane], probs[self.plane] if scheme.overlapping else probs
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the passes over all cases found, for each plane."""
+
+    scheme: LabelScheme
+    searches: tuple[ErrorSearch, ...]
+    intervals: tuple[Intervals, ...]
+
+    def flag(self, run: Run, index: int, case: Case) -> BoolArray:
+        """The noise map of the case that is `index`-th of the run, (planes, *S)."""
+        maps = []
+        for plane, search in enumerate(self.searches):
+            labels, probs = PlaneCases(run, plane).read(case)
+            maps.append(search.flag(labels, probs, case=index))
+        return np.stack(maps)
+
+    @property
+    def statistics(self) -> dict[str, Statistics]:
+        found = (search.statistics() for search in self.searches)
+        return dict(zip(self.scheme.planes, found, strict=True))
+
+    def to_json(self) -> dict[str, Any]:
+        planes = enumerate(self.statistics.items())
+        return {
+            name: {
+                "classes": list(self.scheme.class_names(plane)),
+                **statistics.to_json(),
+                "intervals": self.intervals[plane].to_json(),
+            }
+            for plane, (name, statistics) in planes
+        }
+
+
+def judge_planes(run: Run, method: str) -> Judgement:
+    """All passes of confident learning over the run but the one that flags.
+
+    method: one of NOISE_MAPS; for `doubted_masks` only the statistics are counted.
+    """
+    scheme = run.dataset.scheme
+    searches, intervals = [], []
+    for plane in range(len(scheme.planes)):
+        cases = PlaneCases(run, plane)
+        search = search_cases(
+            cases, num_classes=scheme.num_classes, ignore=IGNORED,
+            method="argmax" if method == DOUBTED_MASKS else method,
+        )  # fmt: skip
+        counts = [search.confident_counts(*arrays) for arrays in cases]
+        rng = np.random.default_rng(run.settings.seed)
+        searches.append(search)
+        intervals.append(bootstrap_intervals(counts, rng))
+    return Judgement(scheme, tuple(searches), tuple(intervals))
+
+
+def mended(
+    given: LabelArray, flagged: BoolArray, probs: FloatArray, eps: float, scheme: LabelScheme
+) -> tuple[LabelArray, FloatArray]:
+    """Mended labels of one case: hard (planes, *S) uint8 and soft (num_channels, *S) float32.
+
+    given, flagged: (planes, *S).  probs: (num_channels, *S).  Ignored pixels stay as they are in
+    the hard labels, and are background in the soft ones.
+    """
+    hard, soft = [], []
+    for plane in range(len(given)):
+        classes = scheme.class_probabilities(probs, plane)
+        suggested = suggested_classes(given[plane], classes, ignore=IGNORED)
+        hard.append(mend_hard(given[plane], flagged[plane], suggested))
+        soft.append(
+            mend_soft(
+                given[plane], flagged[plane], suggested, num_classes=scheme.num_classes, eps=eps,
+                ignore=IGNORED,
+            )
+        )  # fmt: skip
+    if scheme.overlapping:
+        return np.stack(hard), np.stack([one[1] for one in soft])
+    return np.stack(hard), soft[0]

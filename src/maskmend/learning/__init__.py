@@ -1,0 +1,1 @@
+"""Networks, losses and training.  torch, Lightning and MONAI live only here."""

@@ -1,0 +1,140 @@
+"""Training data in memory, on the network's grid: resizing, normalising, augmenting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+from torch.utils.data import Sampler
+
+from maskmend.core import FloatArray, LabelScheme
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images and what a network should say about them.
+
+    images: (N, C, size, size) float32, zero mean and unit variance each.  targets: (N, channels,
+    size, size) float32 in [0, 1].  taking_part: (N, planes, size, size) float32, the share of
+    each pixel that is not ignored.
+    """
+
+    case_ids: tuple[str, ...]
+    images: Tensor
+    targets: Tensor
+    taking_part: Tensor
+    scheme: LabelScheme
+
+    def __post_init__(self) -> None:
+        assert len(self.case_ids) == len(self.images) == len(self.targets)
+
+    def subset(self, indices: Sequence[int]) -> TrainingData:
+        chosen = torch.as_tensor(list(indices), dtype=torch.long)
+        return replace(
+            self,
+            case_ids=tuple(self.case_ids[i] for i in indices),
+            images=self.images[chosen],
+            targets=self.targets[chosen],
+            taking_part=self.taking_part[chosen],
+        )
+
+
+def prepare_image(image: NDArray[np.generic], size: int) -> Tensor:
+    """(C, *S) of any real dtype -> (C, size, size) float32 with zero mean and unit variance."""
+    pixels = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None]
+    small = resize(pixels, (size, size))[0]
+    deviation = small.std(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+    return (small - small.mean(dim=(1, 2), keepdim=True)) / deviation
+
+
+def prepare_targets(soft: FloatArray, size: int) -> Tensor:
+    """(channels, *S) in [0, 1] -> (channels, size, size): each pixel the mean of those it covers.
+
+    An edge keeps its place within a pixel of the coarser grid.
+    """
+    return resize(torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))[None], (size, size))[0]
+
+
+def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) float -> (N, C, *shape): bilinear, pixel centres kept, averaging when smaller."""
+    if maps.shape[-2:] == shape:
+        return maps
+    return F.interpolate(maps, size=shape, mode="bilinear", align_corners=False, antialias=True)
+
+
+class SeededOrder(Sampler[int]):
+    """A new order of the cases in each epoch, from the seed and the epoch alone.
+
+    So an epoch after a resume sees the order that it would have seen without.  Lightning calls
+    set_epoch before each epoch.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._count)
+        return iter(order.tolist())
+
+
+def augment(maps: Tensor, num_image_channels: int, generator: Generator) -> Tensor:
+    """A random rotation, scaling and shift of all maps, and of the images brightness and noise.
+
+    maps: (N, C, H, W) on the CPU, the first num_image_channels of them images.  Rotation up to
+    10 degrees, scale e^-0.1 .. e^0.1 for each axis, shift up to 5 %; gain and offset up to 0.2
+    and noise of 0.05 in units of the image's standard deviation.  No reflection: the left and
+    the right of a body differ.  Outside the image nothing takes part.
+    """
+    count = len(maps)
+
+    def uniform(limit: float, *shape: int) -> Tensor:
+        return (torch.rand(count, *shape, generator=generator) * 2 - 1) * limit
+
+    angle, log_y, log_x = uniform(math.radians(10)), uniform(0.1), uniform(0.1)
+    shift_y, shift_x = uniform(0.1), uniform(0.1)  # affine_grid's unit is half of the image
+    rows = [
+        torch.stack([angle.cos() * log_x.exp(), -angle.sin() * log_y.exp(), shift_x], dim=1),
+        torch.stack([angle.sin() * log_x.exp(), angle.cos() * log_y.exp(), shift_y], dim=1),
+    ]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(maps.shape), align_corners=False)
+    images = F.grid_sample(
+        maps[:, :num_image_channels], grid, padding_mode="border", align_corners=False
+    )
+    others = F.grid_sample(maps[:, num_image_channels:], grid, align_corners=False)
+    images = images * (1 + uniform(0.2, 1, 1, 1)) + uniform(0.2, 1, 1, 1)
+    images = images + 0.05 * torch.randn(images.shape, generator=generator)
+    return torch.cat([images, others], dim=1)
+
+
+def stack_training_data(
+    items: Iterable[tuple[str, NDArray[np.generic], FloatArray, FloatArray]],
+    size: int,
+    scheme: LabelScheme,
+) -> TrainingData:
+    """Training data from (case id, image (C, *S), targets (channels, *S), taking part (planes, *S)).
+
+    It is held in memory on the network's grid: 4 * size^2 bytes a map.
+    """
+    ids, images, targets, parts = [], [], [], []
+    for case_id, image, soft, taking_part in items:
+        ids.append(case_id)
+        images.append(prepare_image(image, size))
+        targets.append(prepare_targets(soft, size))
+        parts.append(prepare_targets(taking_part, size))
+    return TrainingData(
+        tuple(ids), torch.stack(images), torch.stack(targets), torch.stack(parts), scheme
+    )

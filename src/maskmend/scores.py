@@ -1,0 +1,166 @@
+"""How good masks and noise maps are against a data set with clean labels: tables that add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+
+
+from maskmend.arrays.overlap import Overlap, count_overlap
+from maskmend.arrays.scoring import MaskScores, score_mask
+from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
+from maskmend.datasets import read_grid, read_labels
+from maskmend.errors import GridMismatchError, SettingsError
+from maskmend.execute import map_cases
+from maskmend.report.tables import Table, spread
+from maskmend.store import Run
+
+SCORES = tuple(field.name for field in fields(MaskScores))
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """One structure of one case.  what: which masks were scored, "given", "mended", ..."""
+
+    what: str
+    case: str
+    structure: str
+    scores: MaskScores
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """masks: every score.  noise_maps: structure -> pixels of all cases together.
+
+    A positive of a noise map is a pixel that is (truth) or is held to be (prediction) wrong.
+    """
+
+    masks: tuple[MaskRow, ...]
+    noise_maps: dict[str, Overlap]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        return ("what", "case", "structure", *SCORES)
+
+    def rows(self) -> list[list[str | float]]:
+        return [[r.what, r.case, r.structure, *asdict(r.scores).values()] for r in self.masks]
+
+    def mean(self, what: str, structure: str, score: str = "dice") -> float:
+        """Mean over the cases; NaN where there is none."""
+        values = [
+            getattr(row.scores, score)
+            for row in self.masks
+            if row.what == what and row.structure == structure
+        ]
+        return spread(values).mean
+
+    def mask_table(self) -> Table:
+        """Mean and spread over the cases, a row for each kind of masks and structure."""
+        keys = list(dict.fromkeys((row.what, row.structure) for row in self.masks))
+        rows = []
+        for what, structure in keys:
+            mine = [r.scores for r in self.masks if (r.what, r.structure) == (what, structure)]
+            cells = [spread(getattr(scores, name) for scores in mine) for name in SCORES]
+            rows.append([what, structure, len(mine), *cells])
+        return Table(["masks", "structure", "cases", "Dice", "IoU", "HD95", "ASSD"], rows)
+
+    def noise_table(self) -> Table:
+        """Precision, recall and F1 of the noise map of each structure."""
+        rows = [
+            [name, overlap.precision, overlap.recall, overlap.f1]
+            for name, overlap in self.noise_maps.items()
+        ]
+        return Table(["noise map", "precision", "recall", "F1"], rows)
+
+
+def score_run(run: Run, truth: Dataset, listener: Listener = QUIET) -> Evaluation:
+    """The given and the mended labels of a run, and its noise maps, against clean labels.
+
+    Cases are matched by split and id; those that `truth` lacks are left out and listed.
+    Raises SettingsError if the structures differ.
+    """
+    scheme = _check_structures(run.dataset, truth)
+    clean = {(case.split, case.id): case for case in truth.cases}
+    left_out = [
+        LeftOut(case.id, "not in the data set with clean labels")
+        for case in run.cases
+        if (case.split, case.id) not in clean
+    ]
+    cases = [case for case in run.cases if (case.split, case.id) in clean]
+    rows: list[MaskRow] = []
+    found = {name: Overlap() for name in scheme}
+
+    def read(case: Case) -> tuple[LabelArray, LabelArray, LabelArray]:
+        labels = read_labels(truth, clean[case.split, case.id])
+        given = run.read_given(case)
+        _check_shape(case, labels, given)
+        return labels, given, run.read_mended(case)
+
+    stage = "evaluate"
+    for case, (labels, given, mended) in map_cases(
+        read, cases, left_out, stage=stage, listener=listener
+    ):
+        rows += _mask_rows("given", case, truth, labels, given)
+        rows += _mask_rows("mended", case, truth, labels, mended)
+        for name in scheme:
+            masks = [truth.scheme.structure_mask(each, name) for each in (labels, given, mended)]
+            ignored = truth.scheme.ignored_mask(labels, name)
+            ignored |= truth.scheme.ignored_mask(given, name)
+            found[name] += count_overlap(masks[0] != masks[1], masks[1] != masks[2], ignored)
+    return Evaluation(tuple(rows), found, tuple(left_out))
+
+
+def score_predictions(
+    predictions: Dataset, truth: Dataset, what: str = "predicted", listener: Listener = QUIET
+) -> Evaluation:
+    """A data set of predicted masks against the clean labels of the cases of the same name."""
+    _check_structures(predictions, truth)
+    clean = {case.id: case for case in truth.cases}
+    left_out = [
+        LeftOut(case.id, "not in the data set with clean labels")
+        for case in predictions.cases
+        if case.id not in clean
+    ]
+    rows: list[MaskRow] = []
+
+    def read(case: Case) -> tuple[LabelArray, LabelArray]:
+        labels, predicted = read_labels(truth, clean[case.id]), read_labels(predictions, case)
+        _check_shape(case, labels, predicted)
+        return labels, predicted
+
+    known = [case for case in predictions.cases if case.id in clean]
+    for case, (labels, predicted) in map_cases(
+        read, known, left_out, stage="evaluate", listener=listener
+    ):
+        rows += _mask_rows(what, case, truth, labels, predicted)
+    return Evaluation(tuple(rows), {}, tuple(left_out))
+
+
+def _mask_rows(
+    what: str, case: Case, dataset: Dataset, labels: LabelArray, masks: LabelArray
+) -> Iterator[MaskRow]:
+    steps = read_grid(case).steps
+    scheme = dataset.scheme
+    for name in scheme.structures:
+        ignored = scheme.ignored_mask(labels, name)
+        truth, mask = scheme.structure_mask(labels, name), scheme.structure_mask(masks, name)
+        yield MaskRow(what, case.id, name, score_mask(truth, mask, ignored, steps))
+
+
+def _check_shape(case: Case, labels: LabelArray, other: LabelArray) -> None:
+    if labels.shape != other.shape:
+        raise GridMismatchError(
+            case.id, expected=f"masks of the clean labels' shape {labels.shape}",
+            got=str(other.shape), remedy="Bring both onto the grid of the image.",
+        )  # fmt: skip
+
+
+def _check_structures(dataset: Dataset, truth: Dataset) -> tuple[str, ...]:
+    if dataset.scheme != truth.scheme:
+        raise SettingsError(
+            str(truth.root), expected=f"the structures {', '.join(dataset.scheme.structures)}",
+            got=", ".join(truth.scheme.structures),
+            remedy="Give the clean labels of the same data set.",
+        )  # fmt: skip
+    return truth.scheme.structures

@@ -1,0 +1,178 @@
+"""Every option with its default and meaning: one tree that YAML and the command line fill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from maskmend.errors import SettingsError
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrainingSettings(_Group):
+    """How one network is trained."""
+
+    network: Literal["compact", "vnet"] = Field(
+        "compact", description="compact: small U-Net, quick on a CPU; vnet: the paper's 2D V-Net"
+    )
+    size: int = Field(
+        128, ge=32, description="images are resized to size x size for the network (pixels)"
+    )
+    epochs: int = Field(24, ge=1, description="passes over the training cases")
+    batch_size: int = Field(4, ge=1, description="cases in a step")
+    learning_rate: float = Field(4e-3, gt=0, description="of AdamW")
+    schedule: Literal["constant", "cosine"] = Field(
+        "cosine", description="learning rate after the warm-up of 20 steps"
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    averaging: float = Field(
+        0.99, ge=0, lt=1, description="decay of the averaged weights, with which all predict"
+    )
+    augment: bool = Field(
+        True, description="small rotation, scaling, shift, brightness, noise; never a mirror image"
+    )
+    select_from: int = Field(
+        6, ge=0,
+        description="epoch from which masks that disagree with the network's own prediction beyond "
+        "`doubt_ratio` do not train; 0: all masks always train",
+    )  # fmt: skip
+    doubt_ratio: float = Field(
+        2.2, gt=1,
+        description="a mask is believed while its 1 - Dice is below this multiple of the median of "
+        "the 30 % that agree best",
+    )  # fmt: skip
+    monitor_share: float = Field(
+        0.1, ge=0, lt=0.5, description="share of the training cases held out to choose `best`"
+    )
+    weights: Literal["best", "last"] = Field(
+        "last", description="checkpoint that predicts: best on the held-out training cases, or last"
+    )
+
+
+class CrossfitSettings(_Group):
+    """Predictions that have never seen the label they judge."""
+
+    folds: int = Field(5, ge=2, description="teachers; each predicts the cases it was not shown")
+    teacher: TrainingSettings = TrainingSettings()
+
+
+class FlagSettings(_Group):
+    """Which pixels are wrong."""
+
+    method: Literal[
+        "doubted_masks", "argmax", "confident_joint", "prune_by_class", "prune_by_noise_rate",
+        "both", "intersection", "union", "low_self_confidence", "low_normalized_margin",
+    ] = Field(
+        "doubted_masks",
+        description="noise map; doubted_masks: where a mask that is doubted as a whole differs from "
+        "the prediction; both: the paper's",
+    )  # fmt: skip
+    doubt_ratio: float = Field(
+        2.2, gt=1, description="as in the trainings, for masks against out-of-sample predictions"
+    )
+
+
+class CorrectSettings(_Group):
+    """What a flagged pixel becomes."""
+
+    eps: float = Field(0.8, ge=0, le=1, description="share of the suggested class in soft labels")
+
+
+class Settings(_Group):
+    """All settings of a run."""
+
+    seed: int = Field(0, ge=0, description="of folds, weights, order and augmentation")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: int = Field(0, ge=0, description="CPU threads of a training; 0: all cores")
+    crossfit: CrossfitSettings = CrossfitSettings()
+    flag: FlagSettings = FlagSettings()
+    correct: CorrectSettings = CorrectSettings()
+    student: TrainingSettings = TrainingSettings()
+    audit_labels: Literal["given", "hard", "soft", "believed"] = Field(
+        "hard", description="labels that the student of `audit` is trained on"
+    )
+
+
+def demo_settings(seed: int) -> Settings:
+    """Small and quick, for phantoms of 128 x 128 pixels."""
+    quick = TrainingSettings(size=64, epochs=24)
+    return Settings(seed=seed, crossfit=CrossfitSettings(folds=3, teacher=quick), student=quick)
+
+
+def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> Settings:
+    """Defaults, then a YAML file, then overrides such as "crossfit.teacher.epochs=30".
+
+    Raises SettingsError for an unknown name or an impossible value.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(
+                str(path), expected="a YAML file of settings", got=str(error),
+                remedy="`maskmend settings` prints a complete one.",
+            ) from error  # fmt: skip
+    for override in overrides:
+        _override(tree, override)
+    return settings_from(tree, str(path or "settings"))
+
+
+def override_settings(settings: Settings, overrides: tuple[str, ...]) -> Settings:
+    """The settings with some changed, each as "crossfit.teacher.epochs=30"."""
+    tree = settings.model_dump()
+    for override in overrides:
+        _override(tree, override)
+    return settings_from(tree, "settings")
+
+
+def settings_from(tree: dict[str, Any], where: str) -> Settings:
+    """Check a plain dictionary.  where: its name in an error."""
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"{where}: {name}", expected="a known setting with a possible value",
+            got=f"{first.get('input')!r} ({first['msg']})",
+            remedy="`maskmend settings` prints every setting with its default.",
+        ) from error  # fmt: skip
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    name, equals, value = override.partition("=")
+    if not equals:
+        raise SettingsError(
+            override, expected="name=value", got="no equals sign",
+            remedy="For example --set crossfit.folds=3.",
+        )  # fmt: skip
+    *parents, leaf = name.strip().split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+    tree[leaf] = yaml.safe_load(value)
+
+
+def settings_yaml(settings: Settings) -> str:
+    """The settings as YAML, each with its meaning in a comment."""
+    return "\n".join(_yaml_lines(settings, 0)) + "\n"
+
+
+def _yaml_lines(group: BaseModel, depth: int) -> list[str]:
+    lines: list[str] = []
+    for name, field in type(group).model_fields.items():
+        value = getattr(group, name)
+        pad = "  " * depth
+        if isinstance(value, BaseModel):
+            summary = (type(value).__doc__ or "").strip().splitlines()[0]
+            lines += [f"{pad}# {summary}", f"{pad}{name}:", *_yaml_lines(value, depth + 1)]
+        else:
+            text = yaml.safe_dump(value).splitlines()[0]
+            lines.append(f"{pad}{name}: {text}  # {field.description}")
+    return lines

@@ -1,0 +1,238 @@
+"""The whole program, one short function a verb: read, compute, write.
+
+corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate; audit and demo run them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maskmend import files, trainings
+from maskmend.arrays.agreement import believed_masks, flag_doubted, mask_agreement, predicted_labels
+from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
+from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
+from maskmend.datasets import copy_images, open_dataset, read_image, read_labels, write_labels
+from maskmend.datasets.noise import plan_noise, sample_noise
+from maskmend.datasets.phantom import write_phantoms
+from maskmend.datasets.predictions import image_cases, write_prediction
+from maskmend.execute import map_cases
+from maskmend.judging import DOUBTED_MASKS, judge_planes, mended
+from maskmend.scores import Evaluation, score_predictions, score_run
+from maskmend.settings import Settings, TrainingSettings, demo_settings
+from maskmend.showing import draw_cases
+from maskmend.store import Run, Source
+from maskmend.trainings import GIVEN, HARD
+
+DEMO_CASES = {"training": 48, "validation": 16}
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """students: "given", "mended", "clean" -> scores on the validation phantoms."""
+
+    run: Run
+    evaluation: Evaluation
+    students: Mapping[str, Evaluation]
+
+
+def corrupt(
+    dataset: Dataset, out: Path, noise: Mapping[str, Noise], seed: int,
+    splits: tuple[str, ...] = ("training",), listener: Listener = QUIET,
+) -> tuple[Corruption, ...]:  # fmt: skip
+    """A copy of a data set with sampled errors in the masks of some splits.
+
+    noise: structure -> what is drawn.  The record goes to OUT/corruptions.csv; images and the
+    other splits are copied unchanged.  Returns the record.
+    """
+    corruptions = sample_noise(dataset, noise, seed, splits)
+    replay(dataset, out, corruptions, listener)
+    return corruptions
+
+
+def replay(
+    dataset: Dataset, out: Path, corruptions: Iterable[Corruption], listener: Listener = QUIET
+) -> None:
+    """Apply recorded errors: the same record gives the same bytes."""
+    record = list(corruptions)
+    copy_images(dataset, out)
+    for done, case in enumerate(dataset.cases, start=1):
+        mine = [corruption for corruption in record if corruption.case == case.id]
+        labels = read_labels(dataset, case)
+        write_labels(dataset, case, corrupt_labels(labels, dataset.scheme, mine), out)
+        listener.case("corrupt", done, len(dataset.cases))
+    rows = [corruption.to_row() for corruption in record]
+    header = list(Corruption("", "", "").to_row())
+    files.write_csv(out / "corruptions.csv", header, [[row[h] for h in header] for row in rows])
+
+
+def read_corruptions(path: Path) -> tuple[Corruption, ...]:
+    """The record in a corruptions.csv."""
+    return tuple(Corruption.from_row(row) for row in files.read_csv(path))
+
+
+def crossfit(run: Run, listener: Listener = QUIET) -> None:
+    """Train a teacher for each fold on the other folds; store what it says of its own fold."""
+    settings = run.settings.crossfit
+    plan = trainings.plan(run)
+    run.write_folds(plan)
+    by_id = {case.id: case for case in run.cases}
+    for fold in range(plan.count):
+        held_out = [by_id[case] for case in plan.held_out(fold)]
+        if all(run.has_probabilities(case, fold, plan) for case in held_out):
+            continue
+        trained_on = [by_id[case] for case in plan.trained_on(fold)]
+        listener.say(f"teacher {fold + 1} of {plan.count}, on {len(trained_on)} cases")
+        folder = f"teachers/fold{fold}"
+        teacher = trainings.fit(run, GIVEN, trained_on, settings.teacher, folder, listener)
+        for case in held_out:
+            probs = trainings.probabilities(teacher, read_image(case))
+            run.write_probabilities(case, probs, fold, plan)
+
+
+def flag(run: Run, listener: Listener = QUIET) -> None:
+    """Count the errors of all cases together, and write which pixels of each are wrong.
+
+    counts.json: noise rates and transition matrices.  masks.csv: agreement of each mask with its
+    out-of-sample prediction, worst first.  noise_maps/.
+    """
+    scheme, settings = run.dataset.scheme, run.settings.flag
+    judgement = judge_planes(run, settings.method)
+    run.write_json("counts.json", judgement.to_json())
+    agreement = np.array([
+        mask_agreement(run.read_given(case), run.read_predicted(case), scheme) for case in run.cases
+    ])  # fmt: skip
+    believed = believed_masks(agreement, settings.doubt_ratio)
+    rows = []
+    for index, case in enumerate(run.cases):
+        if settings.method == DOUBTED_MASKS:
+            given, predicted = run.read_given(case), run.read_predicted(case)
+            flagged = flag_doubted(given, predicted, believed[index])
+        else:
+            flagged = judgement.flag(run, index, case)
+        run.write_noise_map(case, flagged)
+        for plane, name in enumerate(scheme.planes):
+            facts = [agreement[index, plane], not believed[index, plane], flagged[plane].mean()]
+            rows.append([case.id, name, *facts])
+        listener.case("flag", index + 1, len(run.cases))
+    run.write_masks_table(rows)
+
+
+def correct(run: Run, listener: Listener = QUIET) -> None:
+    """Write the mended data set: hard labels in the input's layout, soft ones beside it."""
+    copy_images(run.dataset, run.labels_root, "link")
+    judged = {(case.split, case.id) for case in run.cases}
+    eps, scheme = run.settings.correct.eps, run.dataset.scheme
+    for done, case in enumerate(run.dataset.cases, start=1):
+        given = run.read_given(case)
+        if (case.split, case.id) in judged:
+            probs, flagged = run.read_probabilities(case), run.read_noise_map(case)
+            hard, soft = mended(given, flagged, probs, eps, scheme)
+            run.write_soft(case, soft)
+        else:
+            hard = given
+        run.write_mended(case, hard)
+        listener.case("correct", done, len(run.dataset.cases))
+
+
+def train(
+    run: Run, labels: str = HARD, settings: TrainingSettings | None = None,
+    name: str | None = None, listener: Listener = QUIET,
+) -> Path:  # fmt: skip
+    """Train a student on the labels of all judged cases: given, hard, soft or believed.
+
+    hard, soft: the mended labels.  believed: the given ones without the doubted masks.
+    Returns its folder, students/NAME; the name is that of the labels unless given.
+    """
+    folder = f"students/{name or labels}"
+    listener.say(f"student on {labels} labels, on {len(run.cases)} cases")
+    trainings.fit(run, labels, run.cases, settings or run.settings.student, folder, listener)
+    return run.root / folder
+
+
+def predict(
+    run: Run, student: str, images: Path, out: Path, weights: str | None = None,
+    listener: Listener = QUIET,
+) -> list[LeftOut]:  # fmt: skip
+    """Segment a folder of images with a student; OUT becomes a data set of images and masks.
+
+    images: a folder of image files, or one with images/ in it.  student: NAME of students/NAME.
+    weights: "best" or "last", by default what it was trained to predict with.
+    Returns the images that could not be read.
+    """
+    trained = trainings.load(run, f"students/{student}", weights)
+    left_out: list[LeftOut] = []
+
+    def segment(case: Case) -> LabelArray:
+        return predicted_labels(trainings.probabilities(trained, read_image(case)), trained.scheme)
+
+    cases = image_cases(images)
+    for case, labels in map_cases(segment, cases, left_out, stage="predict", listener=listener):
+        write_prediction(run.dataset, case, labels, out)
+    return left_out
+
+
+def evaluate(
+    subject: Run | Dataset, truth: Dataset, out: Path | None = None, listener: Listener = QUIET
+) -> Evaluation:
+    """Scores against clean labels: of a run (given, mended, noise maps) or of predicted masks.
+
+    Writes evaluation.csv, and for a run noise_maps.csv, into `out` or the subject's folder.
+    """
+    if isinstance(subject, Run):
+        evaluation = score_run(subject, truth, listener)
+    else:
+        evaluation = score_predictions(subject, truth, listener=listener)
+    folder = out or subject.root
+    files.write_csv(folder / "evaluation.csv", evaluation.header, evaluation.rows())
+    if evaluation.noise_maps:
+        table = evaluation.noise_table()
+        files.write_csv(folder / "noise_maps.csv", table.header, table.rows)
+    return evaluation
+
+
+def audit(
+    source: Source, root: Path, settings: Settings, *, student: bool = True,
+    listener: Listener = QUIET,
+) -> Run:  # fmt: skip
+    """The whole way: cross-fit, flag, correct, and a student on the mended labels.
+
+    A killed audit goes on where it stopped when it is called again.  student: False ends after
+    the mended labels.
+    """
+    run = Run.create(root, source, settings)
+    crossfit(run, listener)
+    flag(run, listener)
+    correct(run, listener)
+    if student:
+        train(run, settings.audit_labels, listener=listener)
+    draw_cases(run)
+    return run
+
+
+def demo(root: Path, seed: int = 0, listener: Listener = QUIET) -> DemoResult:
+    """The whole way on generated phantoms, with students on given, mended and clean labels."""
+    clean_root, noisy_root = root / "clean", root / "noisy"
+    write_phantoms(clean_root, DEMO_CASES, seed)
+    clean = open_dataset(clean_root)
+    noise = plan_noise(clean, "reference", {"": 0.5}, {}, ("training",))
+    corrupt(clean, noisy_root, noise, seed)
+    settings = demo_settings(seed)
+    run = audit(Source(str(noisy_root), ("training",)), root / "run", settings, listener=listener)
+    plain = settings.student.model_copy(update={"select_from": 0})
+    train(run, GIVEN, plain, listener=listener)
+    clean_run = Run.create(root / "clean-run", Source(str(clean_root), ("training",)), settings)
+    train(clean_run, GIVEN, plain, listener=listener)
+    students = {}
+    for name, where, student in (
+        ("given", run, GIVEN), ("mended", run, settings.audit_labels), ("clean", clean_run, GIVEN),
+    ):  # fmt: skip
+        out = root / "predictions" / name
+        predict(where, student, clean_root / "validation", out, listener=listener)
+        students[name] = evaluate(open_dataset(out), clean, listener=listener)
+    evaluation = evaluate(run, clean, listener=listener)
+    draw_cases(run, clean, student=settings.audit_labels)
+    return DemoResult(run, evaluation, students)

@@ -1,0 +1,88 @@
+"""Between a run and the networks: which labels a training gets, and where it is kept.
+
+torch is loaded by the first call, not by the import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmend.arrays.targets import soft_targets
+from maskmend.core import IGNORED, Case, FloatArray, FoldPlan, Listener
+from maskmend.datasets import read_image
+from maskmend.errors import SettingsError
+from maskmend.settings import TrainingSettings
+from maskmend.store import Run
+
+if TYPE_CHECKING:
+    from maskmend.learning.training import Compute, Trained
+
+GIVEN, HARD, SOFT, BELIEVED = "given", "hard", "soft", "believed"
+LABELS = (GIVEN, HARD, SOFT, BELIEVED)
+
+
+def fit(
+    run: Run, labels: str, cases: Sequence[Case], settings: TrainingSettings, folder: str,
+    listener: Listener,
+) -> Trained:  # fmt: skip
+    """Train a network on some labels of some cases of a run, or load it if it is finished.
+
+    labels: given; hard (mended); soft (mended, given and suggested class mixed); believed (given,
+    without the masks that are doubted).
+    """
+    from maskmend.learning.batches import stack_training_data
+    from maskmend.learning.training import train_network
+
+    if labels not in LABELS:
+        raise SettingsError(
+            "labels", expected=", ".join(LABELS), got=labels, remedy="Choose one of these."
+        )
+    items = _items(run, labels, cases)
+    data = stack_training_data(items, settings.size, run.dataset.scheme)
+    where = run.training_folder(folder)
+    return train_network(data, settings, where, run.settings.seed, compute(run), listener)
+
+
+def plan(run: Run) -> FoldPlan:
+    from maskmend.learning.crossfit import plan_folds
+
+    return plan_folds(run.cases, run.settings.crossfit.folds, run.settings.seed)
+
+
+def compute(run: Run) -> Compute:
+    from maskmend.learning.training import choose_compute
+
+    return choose_compute(run.settings.device, run.settings.threads)
+
+
+def load(run: Run, folder: str, weights: str | None) -> Trained:
+    from maskmend.learning.training import load_trained
+
+    return load_trained(run.training_folder(folder), compute(run), weights)
+
+
+def probabilities(trained: Trained, image: NDArray[np.generic]) -> FloatArray:
+    from maskmend.learning.training import predict_case
+
+    return predict_case(trained, image)
+
+
+def _items(
+    run: Run, labels: str, cases: Sequence[Case]
+) -> Iterator[tuple[str, NDArray[Any], FloatArray, FloatArray]]:
+    doubted = run.doubted() if labels == BELIEVED else {}
+    for case in cases:
+        given = run.read_given(case)
+        if labels == HARD:
+            given = run.read_mended(case)
+        elif labels == BELIEVED:
+            given = given.copy()
+            given[[name in doubted[case.id] for name in run.dataset.scheme.planes]] = IGNORED
+        soft, taking_part = soft_targets(given, run.dataset.scheme)
+        if labels == SOFT:
+            soft = run.read_soft(case)
+        yield case.id, read_image(case), soft, taking_part
