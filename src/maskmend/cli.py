@@ -24,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
+
 DatasetRoot = Annotated[Path, typer.Argument(help="Folder of a data set; see the README.")]
 RunRoot = Annotated[Path, typer.Argument(help="Run folder, as made by audit or crossfit.")]
 NewRun = Annotated[Path, typer.Option("--run", help="Run folder to make, or to go on in.")]
@@ -61,10 +64,11 @@ def demo(
 ) -> None:
     """The whole way on generated radiographs: corrupt, audit, train, evaluate. About 2 minutes."""
     from maskmend import stages
+    from maskmend.progress import Bar
     from maskmend.report.tables import plain
     from maskmend.summaries import demo_tables, noise_rates
 
-    with _Bar() as bar:
+    with Bar() as bar:
         result = stages.demo(run, seed, bar)
     typer.echo("\n" + noise_rates(result.run))
     for title, table in demo_tables(result.evaluation, result.students):
@@ -90,10 +94,11 @@ def audit(
     Stop it whenever you like: the same command goes on where it stopped.
     """
     from maskmend import stages
+    from maskmend.progress import Bar
     from maskmend.summaries import noise_rates, worst_masks
 
     source = _source(dataset, split, ignore_value, group_pattern)
-    with _Bar() as bar:
+    with Bar() as bar:
         done = stages.audit(
             source, run, _settings(settings, overrides, seed, device), student=student, listener=bar
         )
@@ -127,14 +132,18 @@ def corrupt(
     """A noisy copy of a data set, with the record of every error in corruptions.csv."""
     from maskmend import stages
     from maskmend.datasets.noise import plan_noise
+    from maskmend.progress import Bar
 
     found = _open(dataset, ignore_value)
     splits = _splits(found, split)
-    with _Bar() as bar:
+    with Bar() as bar:
         if replay is not None:
             stages.replay(found, out, stages.read_corruptions(replay), bar)
         else:
-            shares, radii = _per_structure(alpha or ["0.5"], _share), _per_structure(beta or [], _radii)
+            shares, radii = (
+                _per_structure(alpha or ["0.5"], _share),
+                _per_structure(beta or [], _radii),
+            )
             noise = plan_noise(found, preset, shares, radii, splits)
             stages.corrupt(found, out, noise, seed, splits, bar)
     typer.echo(f"Noisy copy: {out}\nRecord: {out / 'corruptions.csv'}")
@@ -155,11 +164,12 @@ def crossfit(
 ) -> None:
     """Train the teachers; each predicts the cases that it has not seen."""
     from maskmend import stages
+    from maskmend.progress import Bar
     from maskmend.store import Run
 
     source = _source(dataset, split, ignore_value, group_pattern)
     opened = Run.create(run, source, _settings(settings, overrides, seed, device))
-    with _Bar() as bar:
+    with Bar() as bar:
         stages.crossfit(opened, bar)
     typer.echo(f"Out-of-sample probabilities: {run / 'probabilities'}")
     _tell_left_out(opened.dataset.left_out)
@@ -179,10 +189,11 @@ def flag(
 ) -> None:
     """Say which pixels and masks are wrong, and estimate the noise rates."""
     from maskmend import stages
+    from maskmend.progress import Bar
     from maskmend.summaries import noise_rates, worst_masks
 
     opened = _reopen(run, {"flag.method": method})
-    with _Bar() as bar:
+    with Bar() as bar:
         stages.flag(opened, bar)
     typer.echo("\n" + noise_rates(opened) + "\n" + worst_masks(opened))
 
@@ -196,9 +207,10 @@ def correct(
 ) -> None:
     """Write the mended data set: hard labels in the input's layout, soft ones beside it."""
     from maskmend import stages
+    from maskmend.progress import Bar
 
     opened = _reopen(run, {"correct.eps": eps})
-    with _Bar() as bar:
+    with Bar() as bar:
         stages.correct(opened, bar)
     typer.echo(f"Mended data set: {opened.labels_root}")
 
@@ -214,10 +226,11 @@ def train(
 ) -> None:
     """Train a student (or, on given labels, a plain model). --set epochs=40 for its settings."""
     from maskmend import stages
+    from maskmend.progress import Bar
 
     opened = _reopen(run, {})
     changed = _override_all(opened.settings, [f"student.{each}" for each in overrides or []])
-    with _Bar() as bar:
+    with Bar() as bar:
         folder = stages.train(opened, labels, changed.student, name, bar)
     typer.echo(f"Student: {folder}")
 
@@ -232,8 +245,9 @@ def predict(
 ) -> None:
     """Segment a folder of images with a student."""
     from maskmend import stages
+    from maskmend.progress import Bar
 
-    with _Bar() as bar:
+    with Bar() as bar:
         left_out = stages.predict(_reopen(run, {}), student, images, out, weights, bar)
     typer.echo(f"Predicted masks: {out / 'masks'}")
     _tell_left_out(left_out)
@@ -244,16 +258,18 @@ def evaluate(
     subject: Annotated[Path, typer.Argument(help="Run folder, or a data set of predicted masks.")],
     truth: Annotated[Path, typer.Option(help="Data set with clean labels.")],
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv.")] = None,
+    ignore_value: IgnoreValue = None,
 ) -> None:
     """Dice, IoU, HD95 and ASSD against clean labels; for a run, also of its noise maps."""
     from maskmend import stages
+    from maskmend.progress import Bar
     from maskmend.report.tables import plain
     from maskmend.store import Run
 
     is_run = (subject / "run.json").exists()
-    opened = Run.open(subject) if is_run else _open(subject, None)
-    with _Bar() as bar:
-        evaluation = stages.evaluate(opened, _open(truth, None), out, bar)
+    opened = Run.open(subject) if is_run else _open(subject, ignore_value)
+    with Bar() as bar:
+        evaluation = stages.evaluate(opened, _open(truth, ignore_value), out, bar)
     typer.echo("\n" + plain(evaluation.mask_table()))
     if evaluation.noise_maps:
         typer.echo(plain(evaluation.noise_table()))
@@ -276,9 +292,11 @@ def main() -> None:
     except MaskmendError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("\nstopped; the same command goes on from here", err=True)
-        sys.exit(130)
+    except SystemExit as ended:
+        # typer's own way to end on Ctrl-C
+        if ended.code == INTERRUPTED:
+            typer.echo("\nstopped; the same command goes on from here", err=True)
+        raise
 
 
 def _settings(
@@ -361,46 +379,6 @@ def _radii(text: str) -> tuple[int, int]:
         raise SettingsError(
             "--beta", expected="two radii such as lung=20..30", got=text, remedy="Correct it."
         ) from error
-
-
-class _Bar:
-    """Progress on the terminal; plain lines where there is none."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self._console = Console(stderr=True)
-        columns = ("{task.description}", BarColumn(), "{task.completed}/{task.total}")
-        self._progress = Progress(
-            *columns, TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
-            console=self._console,
-        )  # fmt: skip
-        self._tasks: dict[str, Any] = {}
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def say(self, text: str) -> None:
-        self._console.print(text)
-
-    def epoch(self, progress: Any) -> None:
-        note = f"loss {progress.loss:.3f}, Dice {progress.monitor_dice:.3f}"
-        self._update(progress.training, progress.epoch, progress.epochs, note)
-
-    def case(self, stage: str, done: int, total: int) -> None:
-        self._update(stage, done, total, "")
-
-    def _update(self, name: str, done: int, total: int, note: str) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total, note=note)
-        self._progress.update(self._tasks[name], completed=done, total=total, note=note)
-        if not self._console.is_terminal and done in (1, total):
-            self._console.print(f"{name} {done}/{total} {note}")
 
 
 if __name__ == "__main__":

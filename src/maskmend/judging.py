@@ -36,7 +36,9 @@ class PlaneCases:
         probs = self.run.read_probabilities(case)
         scheme = self.run.dataset.scheme
         # two classes are judged by the foreground's probability alone
-        return self.run.read_given(case)[self.plane], probs[self.plane] if scheme.overlapping else probs
+        return self.run.read_given(case)[self.plane], probs[
+            self.plane
+        ] if scheme.overlapping else probs
 
 
 @dataclass(frozen=True)

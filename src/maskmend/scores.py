@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-
 
 from maskmend.arrays.overlap import Overlap, count_overlap
 from maskmend.arrays.scoring import MaskScores, score_mask
@@ -12,7 +11,7 @@ from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
 from maskmend.datasets import read_grid, read_labels
 from maskmend.errors import GridMismatchError, SettingsError
 from maskmend.execute import map_cases
-from maskmend.report.tables import Table, spread
+from maskmend.report.tables import Cell, Table, spread
 from maskmend.store import Run
 
 SCORES = tuple(field.name for field in fields(MaskScores))
@@ -58,7 +57,7 @@ class Evaluation:
     def mask_table(self) -> Table:
         """Mean and spread over the cases, a row for each kind of masks and structure."""
         keys = list(dict.fromkeys((row.what, row.structure) for row in self.masks))
-        rows = []
+        rows: list[Sequence[Cell]] = []
         for what, structure in keys:
             mine = [r.scores for r in self.masks if (r.what, r.structure) == (what, structure)]
             cells = [spread(getattr(scores, name) for scores in mine) for name in SCORES]
@@ -67,7 +66,7 @@ class Evaluation:
 
     def noise_table(self) -> Table:
         """Precision, recall and F1 of the noise map of each structure."""
-        rows = [
+        rows: list[Sequence[Cell]] = [
             [name, overlap.precision, overlap.recall, overlap.f1]
             for name, overlap in self.noise_maps.items()
         ]
@@ -118,9 +117,12 @@ def score_predictions(
     _check_structures(predictions, truth)
     clean = {case.id: case for case in truth.cases}
     left_out = [
-        LeftOut(case.id, "not in the data set with clean labels")
-        for case in predictions.cases
-        if case.id not in clean
+        *predictions.left_out,
+        *(
+            LeftOut(case.id, "not in the data set with clean labels")
+            for case in predictions.cases
+            if case.id not in clean
+        ),
     ]
     rows: list[MaskRow] = []
 

@@ -12,7 +12,7 @@ from maskmend.errors import SettingsError
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingSettings(_Group):
@@ -22,9 +22,10 @@ class TrainingSettings(_Group):
         "compact", description="compact: small U-Net, quick on a CPU; vnet: the paper's 2D V-Net"
     )
     size: int = Field(
-        128, ge=32, description="images are resized to size x size for the network (pixels)"
-    )
-    epochs: int = Field(24, ge=1, description="passes over the training cases")
+        128, ge=32, multiple_of=32,
+        description="images are resized to size x size for the network (pixels)",
+    )  # fmt: skip
+    epochs: int = Field(16, ge=1, description="passes over the training cases")
     batch_size: int = Field(4, ge=1, description="cases in a step")
     learning_rate: float = Field(4e-3, gt=0, description="of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
@@ -38,28 +39,34 @@ class TrainingSettings(_Group):
         True, description="small rotation, scaling, shift, brightness, noise; never a mirror image"
     )
     select_from: int = Field(
-        6, ge=0,
+        0, ge=0,
         description="epoch from which masks that disagree with the network's own prediction beyond "
         "`doubt_ratio` do not train; 0: all masks always train",
     )  # fmt: skip
     doubt_ratio: float = Field(
-        2.2, gt=1,
+        1.25, gt=1,
         description="a mask is believed while its 1 - Dice is below this multiple of the median of "
         "the 30 % that agree best",
     )  # fmt: skip
     monitor_share: float = Field(
-        0.1, ge=0, lt=0.5, description="share of the training cases held out to choose `best`"
+        0.08, ge=0, lt=0.5, description="share of the training cases held out to choose `best`"
     )
     weights: Literal["best", "last"] = Field(
         "last", description="checkpoint that predicts: best on the held-out training cases, or last"
     )
 
 
+class TeacherSettings(TrainingSettings):
+    """How a teacher is trained: it stops learning from the masks that it comes to doubt."""
+
+    select_from: int = Field(6, ge=0, description="as for every training")
+
+
 class CrossfitSettings(_Group):
     """Predictions that have never seen the label they judge."""
 
-    folds: int = Field(5, ge=2, description="teachers; each predicts the cases it was not shown")
-    teacher: TrainingSettings = TrainingSettings()
+    folds: int = Field(3, ge=2, description="teachers; each predicts the cases it was not shown")
+    teacher: TeacherSettings = TeacherSettings()
 
 
 class FlagSettings(_Group):
@@ -70,11 +77,11 @@ class FlagSettings(_Group):
         "both", "intersection", "union", "low_self_confidence", "low_normalized_margin",
     ] = Field(
         "doubted_masks",
-        description="noise map; doubted_masks: where a mask that is doubted as a whole differs from "
-        "the prediction; both: the paper's",
+        description="noise map; doubted_masks: where a mask that is doubted as a whole differs "
+        "from the prediction; both: the paper's",
     )  # fmt: skip
     doubt_ratio: float = Field(
-        2.2, gt=1, description="as in the trainings, for masks against out-of-sample predictions"
+        1.5, gt=1, description="as in the trainings, for masks against out-of-sample predictions"
     )
 
 
@@ -101,8 +108,8 @@ class Settings(_Group):
 
 def demo_settings(seed: int) -> Settings:
     """Small and quick, for phantoms of 128 x 128 pixels."""
-    quick = TrainingSettings(size=64, epochs=24)
-    return Settings(seed=seed, crossfit=CrossfitSettings(folds=3, teacher=quick), student=quick)
+    crossfit = CrossfitSettings(teacher=TeacherSettings(size=64, epochs=24))
+    return Settings(seed=seed, crossfit=crossfit, student=TrainingSettings(size=64, epochs=24))
 
 
 def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> Settings:
@@ -114,11 +121,12 @@ def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> 
     if path is not None:
         try:
             tree = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise SettingsError(
                 str(path), expected="a YAML file of settings", got=str(error),
                 remedy="`maskmend settings` prints a complete one.",
             ) from error  # fmt: skip
+        settings_from(tree, str(path))
     for override in overrides:
         _override(tree, override)
     return settings_from(tree, str(path or "settings"))
@@ -156,7 +164,19 @@ def _override(tree: dict[str, Any], override: str) -> None:
     *parents, leaf = name.strip().split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
-    tree[leaf] = yaml.safe_load(value)
+        if not isinstance(tree, dict):
+            raise SettingsError(
+                override, expected="a group of settings before each dot",
+                got=f"{parent}, which is one setting",
+                remedy="`maskmend settings` prints every setting with its default.",
+            )  # fmt: skip
+    try:
+        tree[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(
+            override, expected="a value as in YAML", got=str(error),
+            remedy="For example --set crossfit.folds=3.",
+        ) from error  # fmt: skip
 
 
 def settings_yaml(settings: Settings) -> str:

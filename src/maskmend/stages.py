@@ -16,9 +16,14 @@ from maskmend.arrays.agreement import believed_masks, flag_doubted, mask_agreeme
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_image, read_labels, write_labels
-from maskmend.datasets.noise import plan_noise, sample_noise
+from maskmend.datasets.noise import check_record, plan_noise, sample_noise
 from maskmend.datasets.phantom import write_phantoms
-from maskmend.datasets.predictions import image_cases, write_prediction
+from maskmend.datasets.predictions import (
+    check_out,
+    image_cases,
+    read_new_image,
+    write_prediction,
+)
 from maskmend.execute import map_cases
 from maskmend.judging import DOUBTED_MASKS, judge_planes, mended
 from maskmend.scores import Evaluation, score_predictions, score_run
@@ -58,6 +63,7 @@ def replay(
 ) -> None:
     """Apply recorded errors: the same record gives the same bytes."""
     record = list(corruptions)
+    check_record(dataset, record)
     copy_images(dataset, out)
     for done, case in enumerate(dataset.cases, start=1):
         mine = [corruption for corruption in record if corruption.case == case.id]
@@ -161,15 +167,16 @@ def predict(
 
     images: a folder of image files, or one with images/ in it.  student: NAME of students/NAME.
     weights: "best" or "last", by default what it was trained to predict with.
-    Returns the images that could not be read.
+    Returns the images that could not be segmented.  Raises LayoutError if OUT is a source.
     """
     trained = trainings.load(run, f"students/{student}", weights)
-    left_out: list[LeftOut] = []
+    check_out(images, run.dataset, out)
+    cases, left_out = image_cases(images)
 
     def segment(case: Case) -> LabelArray:
-        return predicted_labels(trainings.probabilities(trained, read_image(case)), trained.scheme)
+        probs = trainings.probabilities(trained, read_new_image(run.dataset, case))
+        return predicted_labels(probs, trained.scheme)
 
-    cases = image_cases(images)
     for case, labels in map_cases(segment, cases, left_out, stage="predict", listener=listener):
         write_prediction(run.dataset, case, labels, out)
     return left_out
@@ -209,7 +216,7 @@ def audit(
     correct(run, listener)
     if student:
         train(run, settings.audit_labels, listener=listener)
-    draw_cases(run)
+    draw_cases(run, student=settings.audit_labels if student else None)
     return run
 
 
@@ -222,10 +229,9 @@ def demo(root: Path, seed: int = 0, listener: Listener = QUIET) -> DemoResult:
     corrupt(clean, noisy_root, noise, seed)
     settings = demo_settings(seed)
     run = audit(Source(str(noisy_root), ("training",)), root / "run", settings, listener=listener)
-    plain = settings.student.model_copy(update={"select_from": 0})
-    train(run, GIVEN, plain, listener=listener)
+    train(run, GIVEN, listener=listener)
     clean_run = Run.create(root / "clean-run", Source(str(clean_root), ("training",)), settings)
-    train(clean_run, GIVEN, plain, listener=listener)
+    train(clean_run, GIVEN, listener=listener)
     students = {}
     for name, where, student in (
         ("given", run, GIVEN), ("mended", run, settings.audit_labels), ("clean", clean_run, GIVEN),

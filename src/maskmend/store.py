@@ -5,7 +5,6 @@ Lightning writes its checkpoints and logs into the folders that `Run.training_fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +24,13 @@ from maskmend.core import (
     LabelArray,
     digest_of,
 )
-from maskmend.datasets import dataset_digest, open_dataset, read_labels, write_labels, write_soft_labels
+from maskmend.datasets import (
+    dataset_digest,
+    open_dataset,
+    read_labels,
+    write_labels,
+    write_soft_labels,
+)
 from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
 from maskmend.formats import read_mask
 from maskmend.formats.png import encode_png
@@ -130,21 +135,25 @@ class Run:
                 got="one on other images or masks, or they have changed since",
                 remedy="Choose a new folder with --run.",
             )  # fmt: skip
-        mine, stored = _fixed(self.settings.model_dump()), _fixed(described["settings"])
-        differing = [name for name in mine if mine[name] != stored.get(name)]
-        if differing or list(self.source.splits) != described["source"]["splits"]:
+        mine = _fixed(self._source_json(), self.settings.model_dump())
+        stored = _fixed(described["source"], described["settings"])
+        differing = [name for name in mine if mine[name] != stored[name]]
+        if differing:
             raise RunMismatchError(
                 str(self.root),
-                expected="the splits, seed, threads, device and crossfit settings of this run",
-                got="other " + ", ".join(differing or ["splits"]),
+                expected=f"the {', '.join(mine)} of this run",
+                got="other " + ", ".join(differing),
                 remedy="Choose a new folder with --run, or the settings in its settings.yaml.",
             )  # fmt: skip
+
+    def _source_json(self) -> dict[str, Any]:
+        return vars(self.source) | {"splits": list(self.source.splits)}
 
     def _write_description(self) -> None:
         description = {
             "format": FORMAT,
             "version": version("maskmend"),
-            "source": vars(self.source) | {"splits": list(self.source.splits)},
+            "source": self._source_json(),
             "data_digest": dataset_digest(self.dataset),
             "understood": list(self.dataset.understood),
             "left_out": [vars(left_out) for left_out in self.dataset.left_out],
@@ -227,8 +236,8 @@ class Run:
             files.write_bytes_atomic(path, encode_png(flagged[plane].astype(np.uint8) * 255))
 
     def write_masks_table(self, rows: list[list[Any]]) -> None:
-        """masks.csv, worst agreement first.  rows: in the order of MASKS_HEADER."""
-        ordered = sorted(rows, key=lambda row: (row[2], row[0], row[1]))
+        """masks.csv, worst agreement first, NaN (no mask) last.  rows: as MASKS_HEADER says."""
+        ordered = sorted(rows, key=lambda row: (np.nan_to_num(row[2], nan=np.inf), row[0], row[1]))
         files.write_csv(self.root / "masks.csv", MASKS_HEADER, ordered)
 
     def read_noise_map(self, case: Case) -> BoolArray:
@@ -287,9 +296,10 @@ def _origin(fold: int, plan: FoldPlan) -> dict[str, Any]:
     return {"fold": fold, "trained_on": digest_of(plan.trained_on(fold))}
 
 
-def _fixed(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings that the probabilities of a run depend on."""
-    return {name: settings.get(name) for name in ("seed", "threads", "device", "crossfit")}
+def _fixed(source: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """What the probabilities of a run depend on, beside the data."""
+    opened = {name: source.get(name) for name in ("splits", "ignore_value", "group_pattern")}
+    return opened | {name: settings.get(name) for name in ("seed", "threads", "device", "crossfit")}
 
 
 def _check_format(root: Path, described: dict[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from maskmend.report.tables import Table, plain
+from maskmend.report.tables import Cell, Table, plain
 from maskmend.scores import Evaluation
 from maskmend.store import Run
 
@@ -38,7 +38,12 @@ def worst_masks(run: Run) -> str:
     table = Table(
         ["case", "structure", "agreement (Dice)", "flagged share"],
         [
-            [row["case"], row["structure"], _number(row["agreement"]), _number(row["flagged_share"])]
+            [
+                row["case"],
+                row["structure"],
+                _number(row["agreement"]),
+                _number(row["flagged_share"]),
+            ]
             for row in rows[:WORST]
         ],
     )
@@ -57,11 +62,11 @@ def demo_tables(
 ) -> list[tuple[str, Table]]:
     """The tables that end the demo; Dice is the mean over the cases."""
     structures = list(evaluation.noise_maps)
-    labels = [
+    labels: list[Sequence[Cell]] = [
         [what, *(evaluation.mean(what, name) for name in structures)]
         for what in ("given", "mended")
     ]
-    trained = [
+    trained: list[Sequence[Cell]] = [
         [f"trained on {name} labels", *(scores.mean("predicted", s) for s in structures)]
         for name, scores in students.items()
     ]

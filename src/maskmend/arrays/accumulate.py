@@ -193,9 +193,7 @@ class Cuts:
         """The pixels that were found in the windows: slot, score and case of each."""
         keys = order_key(scores) >> self.step >> self.shift[slots]
         kept = np.where(self.by_case[slots], cases, 0)
-        return combine(
-            np.stack([slots.astype(np.int64), keys, kept]), np.ones(len(keys), np.int64)
-        )
+        return combine(np.stack([slots.astype(np.int64), keys, kept]), np.ones(len(keys), np.int64))
 
 
 def no_cuts(slots: int) -> Cuts:
@@ -255,7 +253,7 @@ def narrowed(cuts: Cuts, found: Candidates) -> Cuts:
         inside[slot] = pixels[tied].sum()
         low[slot] = max(low[slot], key << cuts.shift[slot])
         high[slot] = min(high[slot], ((key + 1) << cuts.shift[slot]) - 1)
-        if cuts.by_case[slot]:
+        if cuts.by_case[slot] and need[slot] < inside[slot]:
             upto = np.cumsum(pixels[tied])
             last = np.searchsorted(upto, need[slot])
             last_case[slot] = cases[tied][last]

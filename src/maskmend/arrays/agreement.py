@@ -25,7 +25,8 @@ def predicted_labels(probs: FloatArray, scheme: LabelScheme) -> LabelArray:
     """
     if scheme.overlapping:
         return (probs > 0.5).astype(np.uint8)
-    return probs.argmax(axis=0, keepdims=True).astype(np.uint8)
+    winners: LabelArray = probs.argmax(axis=0, keepdims=True).astype(np.uint8)
+    return winners
 
 
 def mask_agreement(given: LabelArray, predicted: LabelArray, scheme: LabelScheme) -> FloatArray:
@@ -70,9 +71,7 @@ def believed_masks(agreement: FloatArray, ratio: float) -> BoolArray:
     return believed
 
 
-def flag_doubted(
-    given: LabelArray, predicted: LabelArray, believed: BoolArray
-) -> BoolArray:
+def flag_doubted(given: LabelArray, predicted: LabelArray, believed: BoolArray) -> BoolArray:
     """The noise map that follows: in masks not believed, the pixels that differ; (planes, *S).
 
     given, predicted: (planes, *S).  believed: (planes,).  Ignored pixels are never flagged.

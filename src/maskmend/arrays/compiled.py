@@ -318,10 +318,10 @@ def _mark_errors(
     taken = np.zeros(len(labels), np.int32)
     cut = np.empty(256, probs.dtype)
     for c in range(len(kinds)):
-        _column(kinds[c], labels, probs, own, half, score, bits)
         for given in range(256):
             cut[given] = cuts[slots[c, given]]
         by = 1 if kinds[c] == _SELF or ranking == 4 else 2
+        _column(kinds[c], labels, probs, own, half, score, bits)
         ties = 0
         for x in range(len(labels)):
             here = cut[labels[x]]
@@ -336,19 +336,57 @@ def _mark_errors(
                 taken[x] |= by
     wanted = ranking if ranking < 4 else 1
     for x in range(len(labels)):
-        flagged[x] = taken[x] == wanted
+        flagged[x] = (taken[x] == wanted) & (labels[x] < classes)
     other = np.empty(len(labels), np.int32)
     if confident > 0:
         _guesses(labels, probs, least, present, other)
         for x in range(len(labels)):
-            sure = (other[x] < classes) & (other[x] != labels[x])
+            sure = (other[x] < classes) & (other[x] != labels[x]) & (labels[x] < classes)
             flagged[x] = flagged[x] | sure if confident == 3 else flagged[x] & sure
     if only_doubted:
         _doubts(labels, probs, own, slack, other)
         for x in range(len(labels)):
             flagged[x] &= other[x] == 1
+
+
+@_kernel(
+    "void",
+    "i4[::1]",
+    "i4[:, ::1]",
+    "{real}[::1]",
+    "i8",
+    "{real}",
+    "b1[::1]",
+)
+def _mark_untied(labels, probs, kinds, slots, highest, ranking, slack, flagged):
+    """Errors where rankings alone decide, of doubted pixels alone, and no tie is left over.
+
+    highest: score up to which each slot takes all.  Looks closely at the doubted pixels only.
+    """
+    classes = len(probs)
+    own = np.empty(len(labels), probs.dtype)
+    doubted = np.empty(len(labels), np.int32)
+    _own(labels, probs, own)
+    _doubts(labels, probs, own, slack, doubted)
+    here = np.empty(len(labels), np.int32)
+    number = 0
     for x in range(len(labels)):
-        flagged[x] &= labels[x] < classes
+        flagged[x] = False
+        here[number] = x
+        number += (doubted[x] != 0) & (labels[x] < classes)
+    taken = np.zeros(number, np.int32)
+    for c in range(len(kinds)):
+        kind = kinds[c]
+        for n in range(number):
+            x = here[n]
+            score = own[x]
+            if kind == _REST:
+                score -= probs[1 - labels[x], x]
+            elif kind != _SELF:
+                score -= probs[kind, x]
+            taken[n] |= (1 if kind == _SELF else 2) if score <= highest[slots[c, labels[x]]] else 0
+    for n in range(number):
+        flagged[here[n]] = taken[n] == ranking
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,12 +425,10 @@ def sum_given(labels: Given, probs: Floats, scale: float, sizes: Counts, sums: C
     _sum_given(labels, probs, scale, sizes, sums)
 
 
-def count_scores(
-    labels: Given, probs: Floats, slots: Columns, bins: Bins, counts: Counts
-) -> None:
+def count_scores(labels: Given, probs: Floats, slots: Columns, bins: Bins, counts: Counts) -> None:
     floor, shift = bins.floor, bins.shift
     if probs.dtype == np.float32:
-        floor, shift = int(_single_bits(bins.floor)), bins.shift - _NARROW
+        floor, shift = _single_bits(bins.floor), bins.shift - _NARROW
     _count_scores(
         labels,
         probs,
@@ -414,9 +450,7 @@ def count_confident(
     classes = len(probs)
     # in turn, as adding to one number again and again waits; the last column: confident of none
     found = np.zeros((4 if classes <= _FEW else 1, classes, classes + 1), np.int64)
-    errors = _count_confident(
-        labels, probs, cutoffs.least, cutoffs.present, cutoffs.slack, found
-    )
+    errors = _count_confident(labels, probs, cutoffs.least, cutoffs.present, cutoffs.slack, found)
     sizes += found.sum(axis=(0, 2))
     joint += found.sum(axis=0)[:, :classes]
     return int(errors)
@@ -453,12 +487,29 @@ def mark_errors(
     cutoffs: Cutoffs,
     flagged: BoolArray,
 ) -> None:
+    highest = _at_most(np.append(cuts, -np.inf), probs.dtype)
+    whole = left >= len(labels)
+    untied = bool((whole | (left == 0)).all())
+    if untied and rule.doubted and rule.ranking and not rule.confident and not half:
+        below = np.nextafter(highest[:-1], probs.dtype.type(-np.inf))
+        np.copyto(highest[:-1], below, where=~whole)
+        _mark_untied(
+            labels,
+            probs,
+            slots.kinds,
+            slots.slots,
+            highest,
+            rule.ranking,
+            cutoffs.slack,
+            flagged,
+        )
+        return
     _mark_errors(
         labels,
         probs,
         slots.kinds,
         slots.slots,
-        _at_most(np.append(cuts, -np.inf), probs.dtype),
+        highest,
         half,
         left,
         rule.ranking,
@@ -484,9 +535,9 @@ def _at_most(values: Doubles, dtype: np.dtype[Any]) -> Floats:
     return np.where(found > values, np.nextafter(found, dtype.type(-np.inf)), found)
 
 
-def _single_bits(double_bits: int) -> np.int32:
-    value = np.array(double_bits, dtype=np.int64).view(np.float64)
-    return value.astype(np.float32).view(np.int32)
+def _single_bits(double_bits: int) -> int:
+    value = np.array([double_bits], dtype=np.int64).view(np.float64)
+    return int(value.astype(np.float32).view(np.int32)[0])
 
 
 for _function in (all_good, sum_given, count_scores, count_confident, gather_scores, mark_errors):

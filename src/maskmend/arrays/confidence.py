@@ -109,16 +109,17 @@ def calibrated_joint(joint: FloatArray | Counts, sizes: Counts) -> Rates:
     by_true = counts.swapaxes(-2, -1).reshape(*counts.shape[:-2], -1)
     total = by_true.sum(axis=-1)[..., None, None]
     scale = np.asarray(sizes.sum(axis=-1), dtype=np.float64)[..., None, None]
-    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0) * scale
+    share: Rates = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    return share * scale
 
 
 def rounded_rows(matrix: FloatArray) -> Counts:
     """Whole numbers near a matrix, (K, K), that keep the rounded total of each row.
 
     What rounding added or lost in a row is given back one at a time, first to the entries that
-    rounding moved the furthest the other way.
+    rounding moved the furthest the other way; of equals the last gains, the first loses.
     """
-    rounded = np.round(matrix)
+    rounded: Rates = np.round(matrix)
     for row, exact in zip(rounded, matrix, strict=True):
         missing = int(np.round(exact.sum()) - row.sum())
         while missing:
@@ -126,7 +127,7 @@ def rounded_rows(matrix: FloatArray) -> Counts:
             order = np.argsort(exact - row, kind="stable")[::-step][: abs(missing)]
             row[order] += step
             missing -= step * len(order)
-    return rounded.astype(np.int64)
+    return np.asarray(rounded, dtype=np.int64)
 
 
 def error_counts(counts: ConfidentCounts) -> Counts:
@@ -139,7 +140,8 @@ def error_counts(counts: ConfidentCounts) -> Counts:
     right = np.diagonal(joint)
     kept = np.maximum(right, 1)
     others = np.maximum(np.count_nonzero(joint, axis=1) - 1.0, 1.0)
-    wrong = np.maximum(joint - ((kept - right) / others)[:, None], 0).astype(np.int64)
+    fewer: Rates = joint - ((kept - right) / others)[:, None]
+    wrong: Counts = np.maximum(fewer, 0).astype(np.int64)
     np.fill_diagonal(wrong, kept)
     return wrong
 

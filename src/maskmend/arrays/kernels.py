@@ -1,7 +1,9 @@
 """What is counted at each pixel, in plain NumPy.  `compiled` does the same with numba.
 
 Every kernel takes one block: labels (N,) uint8, K or more where a pixel takes no part, probs
-(K, N) float32 or float64 in stored units.  The score of a pixel given class i, the lower the likelier wrong, has K + 1 forms:
+(K, N) float32 or float64 in stored units.
+
+The score of a pixel given class i, the lower the likelier wrong, has K + 1 forms:
 
     column j != i   p_i - p_j      margin against class j   (prune_by_noise_rate)
     column i        p_i            self-confidence          (prune_by_class, low_self_confidence)
@@ -217,6 +219,7 @@ def _by_class(
 
 def _scores(given: int, own: Floats, columns: Counts, half: bool) -> Floats:
     """(columns, n), in the dtype of the block."""
+    scores: Floats
     classes = len(own)
     if columns[-1] == classes:
         others = np.delete(own, given, axis=0).max(axis=0)
@@ -335,9 +338,9 @@ def _taken(score: Floats, cut: np.float64, left: Counts) -> BoolArray:
 def load(engine: str, work: int) -> ModuleType:
     """The kernels to use: this module, or `compiled` where numba pays.
 
-    engine: "numpy", "numba", or "auto".  work: probabilities to be read.  Importing numba takes
-    half a second, which "auto" spends only on enough work or when it has been spent already.
-    Both give the same result.
+    engine: "numpy", "numba", or "auto".  work: probabilities to be read.  Importing numba takes a
+    second, and compiling half a minute the first time of all; "auto" spends that only on enough
+    work, or when it has been spent already.  Without numba it is NumPy.  The result is the same.
     """
     import sys
     from importlib import import_module
@@ -351,4 +354,4 @@ def load(engine: str, work: int) -> ModuleType:
     return import_module("maskmend.arrays.compiled")
 
 
-_MUCH_WORK = 1 << 27
+_MUCH_WORK = 1 << 24

@@ -133,9 +133,7 @@ class Counter:
 
     def _merge_found(self) -> None:
         if self._found:
-            slots, scores, cases = (
-                np.concatenate(part) for part in zip(*self._found, strict=True)
-            )
+            slots, scores, cases = (np.concatenate(part) for part in zip(*self._found, strict=True))
             self._candidates = self._candidates + self._plan.cuts.candidates(slots, scores, cases)
             self._found = []
 

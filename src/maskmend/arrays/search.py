@@ -192,7 +192,9 @@ class ErrorSearch:
     ) -> BoolArray:
         """The errors of one case, (*S,), once the search is ready."""
         flagged = np.zeros(labels.size, dtype=bool)
-        counter = self.counter(probs.size)
+        # a method that counts nothing has not met the dtype before
+        search = self if self.sums is not None else replace(self, dtype=probs.dtype)
+        counter = search.counter(probs.size)
         counter.mark_case(labels, probs, class_axis, case, f"case {case}", flagged)
         return flagged.reshape(labels.shape)
 

@@ -17,25 +17,26 @@ Passes over the data, the last of which flags:
 - "ties": more pixels lie at the very cut of a ranking than it takes; one pass counts them by
   case.  float32 and float64 need that pass anyway, to find the cut inside its histogram bin.
 - "crowded": over 2**20 pixels, shared by all rankings that are open, lie in those bins; each
-  further pass finds 17 or more binary digits of the cut.  float32 needs one or two at most,
-  float64 three.
-- uint16 counts as float16 up to 5 classes, float16 as float32 from 9 classes on.
-- From 23 classes on, one pass more: only the rankings that the joint asks for are counted.
+  further pass finds 9 to 17 binary digits of the cut, of at most 30 (float32) or 60 (float64).
+- uint16 counts as float16 up to 5 classes for `both`, float16 as float32 from 9 classes on.
+- From 23 classes on, one pass more for methods with margins: only the rankings that the joint
+  asks for are counted.
 - Statistics add a pass to argmax (2) and confident_joint (1).
 - Two classes, by the foreground's probability alone: the same passes.
 
 Method, rounding, calibration and order follow cleanlab 2.9.0 `filter.find_label_issues`, with
-exact sums.  Known differences: ties at a cut go by case, then pixel; normalized margins are not
-rounded again by (m + 1) / 2; a class without a pixel is never the confident one.
+exact sums.  Known differences, all but the last in ties alone: at a cut they go by case, then
+pixel; equal remainders round in a fixed order; normalized margins are not rounded again by
+(m + 1) / 2; a class without a pixel is never the confident one.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
+from multiprocessing import cpu_count
 from operator import add
 
 import numpy as np
@@ -59,6 +60,8 @@ __all__ = [
 ]
 
 _PIECE_VALUES = 1 << 19
+# more of them wait for the memory, and each has a histogram of its own
+_MOST_THREADS = 8
 
 CaseArrays = tuple[Labels, Probabilities]
 
@@ -71,6 +74,7 @@ def flag_errors(
     class_axis: int = 0,
     ignore: int | None = None,
     engine: str = "auto",
+    workers: int | None = None,
 ) -> BoolArray:
     """Which pixels have a wrong label.
 
@@ -78,16 +82,19 @@ def flag_errors(
     probs: out-of-sample, float16/32/64 in [0, 1] or uint8/uint16 with 255/65535 for 1; their K
     classes lie along class_axis, (K, *S) by default and (*S, K) for -1; or (*S,) alone, the
     foreground of two classes.  method: one of METHODS.  engine: "auto", "numpy" or "numba".
+    workers: threads, by default one a processor up to 8; any number gives the same result.
     Returns (*S,) bool.  Memory beyond the result does not grow with the number of pixels.
 
     MaskValueError, GridMismatchError, NotFiniteError, ProbabilityError for bad input;
     SettingsError for an unknown method.  Zhang et al., MICCAI 2020; JAIR 2021.
     """
-    num_classes = 2 if probs.shape == labels.shape else _classes(probs, class_axis)
+    runs = list(split_runs(labels, probs, class_axis=class_axis))
+    num_classes = 2 if probs.shape == labels.shape else probs.shape[class_axis]
     search = ErrorSearch(num_classes, probs.dtype, method, ignore=ignore, engine=engine)
     flagged = np.zeros(labels.size, dtype=bool)
-    pieces = list(_pieces(split_runs(labels, probs, class_axis=class_axis), flagged, num_classes))
-    workers = max(min(_processors(), len(pieces)), 1)
+    pieces = list(_pieces(runs, flagged, num_classes))
+    threads_wanted = min(cpu_count(), _MOST_THREADS) if workers is None else workers
+    workers = max(min(threads_wanted, len(pieces)), 1)
     shares = [pieces[k::workers] for k in range(workers)]
 
     def count(share: Sequence[_Piece]) -> Tally:
@@ -126,15 +133,6 @@ def _pieces(runs: Iterable[Run], flagged: BoolArray, num_classes: int) -> Iterat
             part = run.part(first, first + length)
             yield _Piece(place, part, flagged[start : start + len(part)])
             start, place = start + len(part), place + 1
-
-
-def _classes(probs: Probabilities, class_axis: int) -> int:
-    """Length of the class axis; an axis that does not exist is refused with the shapes."""
-    return probs.shape[class_axis] if -probs.ndim <= class_axis < probs.ndim else 2
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def search_cases(
@@ -233,6 +231,7 @@ class ErrorFinder:
             engine=engine,
         )
         self._class_axis = class_axis
+        self._work = 0
         self._counter: Counter | None = None
         self._merged: Tally | None = None
 
@@ -253,8 +252,9 @@ class ErrorFinder:
     def update(self, labels: Labels, probs: Probabilities, *, case: int) -> None:
         """Count one case in the pass under way."""
         self._adopt(probs)
+        self._work += probs.size
         if self._counter is None:
-            self._counter = self._search.counter(probs.size)
+            self._counter = self._search.counter(self._work)
         self._counter.add_case(labels, probs, self._class_axis, case, f"case {case}")
 
     def merge(self, other: ErrorFinder) -> None:
@@ -288,7 +288,6 @@ class ErrorFinder:
 
     def flag(self, labels: Labels, probs: Probabilities, *, case: int) -> BoolArray:
         """The errors of one case, (*S,)."""
-        self._adopt(probs)
         return self._search.flag(labels, probs, class_axis=self._class_axis, case=case)
 
     def _counted(self) -> Tally | None:

@@ -34,7 +34,7 @@ def inspect(draft: Draft, group: str, faults: list[MaskmendError]) -> Inspection
     palettes = set()
     try:
         case = check_draft(draft, group)
-        image = _check_image(case)
+        image = check_image(case)
     except MaskmendError as error:
         faults.append(error)
         return None
@@ -50,7 +50,8 @@ def inspect(draft: Draft, group: str, faults: list[MaskmendError]) -> Inspection
     return None if faults else Inspection(case, image, counts, frozenset(palettes))
 
 
-def _check_image(case: Case) -> formats.Header:
+def check_image(case: Case) -> formats.Header:
+    """The header of a case's image.  Raises UnreadableFileError, NotFiniteError."""
     header = formats.read_header(case.image)
     if header.dtype.kind == "f":
         pixels, _ = formats.read_image(case.image)

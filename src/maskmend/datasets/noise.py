@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -56,6 +56,20 @@ def sample_noise(
         rng = np.random.default_rng([seed, *name.encode()])
         drawn += sample_corruptions(labelled, name, kind, rng)
     return tuple(drawn)
+
+
+def check_record(dataset: Dataset, record: Iterable[Corruption]) -> None:
+    """Raises SettingsError for an error in a case or a structure that is not in the data set."""
+    known = {case.id for case in dataset.cases}, {*dataset.scheme.structures, ""}
+    for corruption in record:
+        if corruption.case not in known[0] or not {
+            corruption.structure, corruption.partner
+        } <= known[1]:  # fmt: skip
+            raise SettingsError(
+                corruption.case, expected="errors in cases and structures of this data set",
+                got=f"{corruption.kind} in {corruption.structure} {corruption.partner}".rstrip(),
+                remedy="Replay the record on the data set that it was drawn for.",
+            )  # fmt: skip
 
 
 def _cases(dataset: Dataset, splits: tuple[str, ...]) -> list[Case]:

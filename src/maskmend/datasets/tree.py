@@ -71,13 +71,7 @@ def pair_files(tree: FolderTree) -> list[Draft]:
 def check_draft(draft: Draft, group: str) -> Case:
     """The case of a draft.  Raises DuplicateCaseError, MissingFileError."""
     for files in (draft.images, *draft.masks.values()):
-        if len(files) > 1:
-            raise DuplicateCaseError(
-                draft.id,
-                expected=f"one file of this name in {files[0].parent}",
-                got=", ".join(path.name for path in files),
-                remedy="Keep one of them, or give them names of their own.",
-            )
+        check_single(draft.id, files)
     masks = {plane: files[0] for plane, files in draft.masks.items() if files}
     if not draft.images:
         raise MissingFileError(
@@ -94,6 +88,17 @@ def check_draft(draft: Draft, group: str) -> Case:
             remedy="Add its mask under the same name, or take the image out.",
         )
     return Case(draft.id, group, draft.split, draft.images[0], masks)
+
+
+def check_single(case: str, files: tuple[Path, ...]) -> None:
+    """Raises DuplicateCaseError for two files of one name."""
+    if len(files) > 1:
+        raise DuplicateCaseError(
+            case,
+            expected=f"one file of this name in {files[0].parent}",
+            got=", ".join(path.name for path in files),
+            remedy="Keep one of them, or give them names of their own.",
+        )
 
 
 def describe_skipped(tree: FolderTree) -> list[str]:
@@ -124,14 +129,15 @@ def number_of(count: int, noun: str) -> str:
 
 
 def _pair_split(tree: FolderTree, split: str) -> Iterator[Draft]:
-    images = _by_stem(tree.images[split])
-    masks = {plane: _by_stem(folder) for plane, folder in tree.masks.get(split, {}).items()}
+    images = by_stem(tree.images[split])
+    masks = {plane: by_stem(folder) for plane, folder in tree.masks.get(split, {}).items()}
     for stem in sorted({*images, *(stem for files in masks.values() for stem in files)}):
         found = {plane: files.get(stem, ()) for plane, files in masks.items()}
         yield Draft(stem, split, images.get(stem, ()), found)
 
 
-def _by_stem(folder: Path) -> dict[str, tuple[Path, ...]]:
+def by_stem(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Name without its ending -> the pictures of that name."""
     stems: dict[str, tuple[Path, ...]] = {}
     for path in list_pictures(folder):
         stem = split_name(path.name)[0]

@@ -59,6 +59,9 @@ def read_header(path: Path) -> Header:
         pieces = zip(picture.tags.get(offsets, ()), picture.tags.get(lengths, ()), strict=False)
         if any(offset + length > len(data) for offset, length in pieces):
             raise unreadable(path, "TIFF", f"a file cut off after {len(data)} bytes")
+    if picture.tags.get("compression", "raw") != "raw":
+        # only decoding shows that compressed pixels are whole
+        decode(path, "TIFF", data)
     return header_of(picture, path)
 
 

@@ -53,16 +53,27 @@ def prepare_image(image: NDArray[np.generic], size: int) -> Tensor:
     return (small - small.mean(dim=(1, 2), keepdim=True)) / deviation
 
 
-def prepare_targets(soft: FloatArray, size: int) -> Tensor:
-    """(channels, *S) in [0, 1] -> (channels, size, size): each pixel the mean of those it covers.
+def prepare_targets(soft: FloatArray, taking_part: FloatArray, size: int) -> tuple[Tensor, Tensor]:
+    """Targets and what takes part on the network's grid, (channels or planes, size, size) each.
 
-    An edge keeps its place within a pixel of the coarser grid.
+    soft: (channels, *S) in [0, 1].  taking_part: (planes, *S).  Each pixel is the mean of those
+    it covers; those that take no part have no say in a target.  An edge keeps its place within a
+    pixel of the coarser grid.
     """
-    return resize(torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))[None], (size, size))[0]
+    part = torch.from_numpy(np.ascontiguousarray(taking_part, dtype=np.float32))[None]
+    known = torch.from_numpy(np.ascontiguousarray(soft, dtype=np.float32))[None] * part
+    shape = (size, size)
+    small_part = resize(part, shape)
+    return mean_of_known(resize(known, shape), small_part)[0], small_part[0]
+
+
+def mean_of_known(sums: Tensor, taking_part: Tensor) -> Tensor:
+    """Targets in [0, 1] from interpolated targets x taking_part; 0 where nothing takes part."""
+    return (sums / taking_part.clamp_min(1e-6)).clamp(0, 1)
 
 
 def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) float -> (N, C, *shape): bilinear, pixel centres kept, averaging when smaller."""
+    """(N, C, H, W) float -> (N, C, *shape): bilinear, pixel centres kept, averaged if smaller."""
     if maps.shape[-2:] == shape:
         return maps
     return F.interpolate(maps, size=shape, mode="bilinear", align_corners=False, antialias=True)
@@ -125,7 +136,7 @@ def stack_training_data(
     size: int,
     scheme: LabelScheme,
 ) -> TrainingData:
-    """Training data from (case id, image (C, *S), targets (channels, *S), taking part (planes, *S)).
+    """Training data of cases: id, image (C, *S), targets (channels, *S), taking part (planes, *S).
 
     It is held in memory on the network's grid: 4 * size^2 bytes a map.
     """
@@ -133,8 +144,9 @@ def stack_training_data(
     for case_id, image, soft, taking_part in items:
         ids.append(case_id)
         images.append(prepare_image(image, size))
-        targets.append(prepare_targets(soft, size))
-        parts.append(prepare_targets(taking_part, size))
+        target, part = prepare_targets(soft, taking_part, size)
+        targets.append(target)
+        parts.append(part)
     return TrainingData(
         tuple(ids), torch.stack(images), torch.stack(targets), torch.stack(parts), scheme
     )

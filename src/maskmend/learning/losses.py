@@ -28,14 +28,23 @@ def weighted_mean(pixel_losses: Tensor, taking_part: Tensor, plane_weights: Tens
     return ((pixel_losses * taking_part).mean(axes) * plane_weights).mean()
 
 
-def plane_weights(targets: Tensor, overlapping: bool) -> Tensor:
-    """Weights of the planes, mean 1: one over the root of a structure's share of all pixels.
+def channel_shares(targets: Tensor, taking_part: Tensor) -> Tensor:
+    """Share of the pixels taking part that each channel's targets claim, (channels,) in [0, 1].
+
+    targets: (N, channels, *S).  taking_part: (N, planes, *S).  0 where nothing takes part.
+    """
+    axes = (0, *range(2, targets.ndim))
+    return (targets * taking_part).mean(axes) / taking_part.mean(axes).clamp_min(1e-12)
+
+
+def plane_weights(shares: Tensor, overlapping: bool) -> Tensor:
+    """Weights of the planes, mean 1: one over the root of a structure's share of the pixels.
 
     Without them a clavicle (2 % of a radiograph) is learnt long after a lung (31 %).
-    targets: (N, channels, *S).  Exclusive labels have one plane, of weight 1.
+    shares: (channels,), of which none counts as less than 1e-4.  Exclusive labels have one plane,
+    of weight 1.
     """
     if not overlapping:
         return torch.ones(1)
-    share = targets.mean(dim=(0, *range(2, targets.ndim))).clamp_min(1e-4)
-    weights = share.rsqrt()
+    weights = shares.clamp_min(1e-4).rsqrt()
     return weights / weights.mean()

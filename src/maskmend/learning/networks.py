@@ -119,7 +119,6 @@ class ReferenceVNet(nn.Module):
         return logits
 
 
-
 NETWORKS: dict[str, Callable[[int, int], CompactUNet | ReferenceVNet]] = {
     "compact": CompactUNet,
     "vnet": ReferenceVNet,

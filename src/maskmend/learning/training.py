@@ -6,6 +6,7 @@ import hashlib
 import logging
 import math
 import os
+import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
@@ -32,9 +34,21 @@ from maskmend.errors import (
     SettingsError,
     UnreadableFileError,
 )
-from maskmend.files import read_json, write_csv, write_json
-from maskmend.learning.batches import SeededOrder, TrainingData, augment, prepare_image, resize
-from maskmend.learning.losses import weighted_mean, plane_weights, soft_cross_entropy
+from maskmend.files import atomic_file, read_json, write_bytes_atomic, write_csv, write_json
+from maskmend.learning.batches import (
+    SeededOrder,
+    TrainingData,
+    augment,
+    mean_of_known,
+    prepare_image,
+    resize,
+)
+from maskmend.learning.losses import (
+    channel_shares,
+    plane_weights,
+    soft_cross_entropy,
+    weighted_mean,
+)
 from maskmend.learning.networks import build_network
 from maskmend.settings import TrainingSettings
 
@@ -58,6 +72,8 @@ class SegmentationTask(pl.LightningModule):
     repeats what an unbroken one does.
     """
 
+    kept: Tensor
+
     def __init__(
         self, data: TrainingData, monitor: TrainingData, settings: TrainingSettings, seed: int,
         listener: Callable[[int, float, float], None],
@@ -69,34 +85,36 @@ class SegmentationTask(pl.LightningModule):
         channels = data.images.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.network: nn.Module = build_network(
-                settings.network, channels, data.scheme.num_channels
-            )
-        self._start_at_prior()
+            network = build_network(settings.network, channels, data.scheme.num_channels)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        shares = channel_shares(data.targets, data.taking_part)
+        self._start_at(shares)
         decay = settings.averaging
         self.averaged = AveragedModel(
-            self.network, avg_fn=lambda mean, new, count: _average(mean, new, count, decay),
+            self.network, multi_avg_fn=lambda *values: _average(*values, decay=decay),
             use_buffers=True,
         )  # fmt: skip
         self.averaged.requires_grad_(False)
-        self._weights = plane_weights(data.targets, data.scheme.overlapping)
-        self.kept = torch.ones(len(data.case_ids), len(data.scheme.planes), dtype=torch.bool)
+        self._weights = plane_weights(shares, data.scheme.overlapping)
+        kept = torch.ones(len(data.case_ids), len(data.scheme.planes), dtype=torch.bool)
+        self.register_buffer("kept", kept)
         self._losses: list[Tensor] = []
         self.history: list[list[float]] = []
 
-    def _start_at_prior(self) -> None:
+    def _start_at(self, shares: Tensor) -> None:
         """Set the output bias to the share of each class, so that no step is lost to learn it."""
-        prior = self._data.targets.mean(dim=(0, 2, 3)).clamp(1e-4, 1 - 1e-4)
+        prior = shares.clamp(1e-4, 1 - 1e-4)
         logits = torch.logit(prior) if self._data.scheme.overlapping else prior.log()
         bias = self.network.last.bias  # type: ignore[union-attr]
         with torch.no_grad():
             bias.copy_(logits.repeat_interleave(len(bias) // len(logits)))  # type: ignore[operator, arg-type]
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> Any:
         settings = self._settings
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+            self.network.parameters(), lr=settings.learning_rate,
+            weight_decay=settings.weight_decay, fused=True,
+        )  # fmt: skip
         total = settings.epochs * math.ceil(len(self._data.case_ids) / settings.batch_size)
 
         def rate(step: int) -> float:
@@ -114,28 +132,30 @@ class SegmentationTask(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         self._losses = []
         start = self._settings.select_from
-        if start and self.current_epoch >= start:
+        if start and self.current_epoch >= start and (self.current_epoch - start) % 2 == 0:
             self._select_masks()
 
     def _select_masks(self) -> None:
         agreement = agreement_with(self.averaged, self._data)
-        self.kept = torch.from_numpy(believed_masks(agreement, self._settings.doubt_ratio))
+        believed = torch.from_numpy(believed_masks(agreement, self._settings.doubt_ratio))
+        self.kept.copy_(believed)
 
     def _taking_part(self, chosen: Tensor) -> Tensor:
         """What trains: pixels that are not ignored, of masks that are believed."""
-        return self._data.taking_part[chosen] * self.kept[chosen][:, :, None, None]
+        return self._data.taking_part[chosen] * self.kept[chosen].cpu()[:, :, None, None]
 
     def training_step(self, indices: Tensor, _: int) -> Tensor:
         chosen = indices.cpu()
         data = self._data
-        maps = torch.cat(
-            [data.images[chosen], data.targets[chosen], self._taking_part(chosen)], dim=1
-        )
+        part = self._taking_part(chosen)
+        # interpolated together, or an ignored pixel would colour its neighbours
+        maps = torch.cat([data.images[chosen], data.targets[chosen] * part, part], dim=1)
         counts = [data.images.shape[1], data.targets.shape[1], data.taking_part.shape[1]]
         if self._settings.augment:
             generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.global_step)
             maps = augment(maps, counts[0], generator)
-        images, targets, taking_part = maps.to(self.device).split(counts, dim=1)
+        images, known, taking_part = maps.to(self.device).split(counts, dim=1)
+        targets = mean_of_known(known, taking_part)
         logits = self.network(images.to(memory_format=torch.channels_last))
         pixels = soft_cross_entropy(logits.float(), targets, data.scheme.overlapping)
         loss = weighted_mean(pixels, taking_part, self._weights.to(self.device))
@@ -162,10 +182,14 @@ class SegmentationTask(pl.LightningModule):
         self.history = checkpoint["history"]
 
 
-def _average(mean: Tensor, new: Tensor, count: Tensor | int, decay: float) -> Tensor:
+def _average(means: list[Tensor], news: list[Tensor], count: Tensor | int, *, decay: float) -> None:
+    if not means[0].is_floating_point():
+        # the number of batches that a normalisation has seen
+        torch._foreach_copy_(means, news)
+        return
     # the decay grows with the steps taken: the first random weights are forgotten at once
     steps = float(count)
-    return mean + (new - mean) * (1 - min(decay, (1 + steps) / (10 + steps)))
+    torch._foreach_lerp_(means, news, 1 - min(decay, (1 + steps) / (10 + steps)))
 
 
 def agreement_with(network: nn.Module, data: TrainingData) -> FloatArray:
@@ -241,6 +265,8 @@ def train_network(
     if not (folder / "last.safetensors").exists():
         write_json(described, identity)
         _fit(data, settings, folder, seed, compute, listener)
+    # not in _fit: a kill between the weights and this line must not leave them for ever
+    _drop_checkpoints(folder)
     return load_trained(folder, compute)
 
 
@@ -265,7 +291,7 @@ def _identity(
 
 def split_monitor(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Indices to train on, and indices held out to watch the training (all, if share is 0)."""
-    held_out = math.ceil(share * count)
+    held_out = min(math.ceil(share * count), count - 1)
     order = np.random.default_rng((seed, 7)).permutation(count).tolist()
     if held_out == 0:
         return sorted(order), sorted(order)
@@ -278,7 +304,6 @@ def _fit(
 ) -> None:  # fmt: skip
     training, monitor = split_monitor(len(data.case_ids), settings.monitor_share, seed)
     train_data = data.subset(training)
-
 
     def tell(epoch: int, loss: float, dice: float) -> None:
         listener.epoch(TrainingProgress(folder.name, epoch, settings.epochs, loss, dice))
@@ -296,18 +321,43 @@ def _fit(
         accelerator=compute.device.type, devices=[compute.device.index or 0]
         if compute.device.type == "cuda" else 1,
         precision="16-mixed" if compute.device.type == "cuda" else "32-true",
-        max_epochs=settings.epochs, callbacks=[best, last], logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        max_epochs=settings.epochs, callbacks=[best, last], plugins=[_AtomicCheckpoints()],
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1_000_000,
     )  # fmt: skip
     unfinished = folder / "last.ckpt"
     resume = unfinished if unfinished.exists() else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.fit(task, loader, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        _run_to_the_end(trainer, task, loader, resume)
     write_csv(folder / "metrics.csv", METRICS, task.history)
     _keep_averaged_weights(folder)
+
+
+def _run_to_the_end(
+    trainer: pl.Trainer, task: SegmentationTask, loader: DataLoader[int], resume: Path | None
+) -> None:
+    """Trainer.fit; Ctrl-C stays a KeyboardInterrupt, which Lightning turns into exit code 1."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(task, loader, ckpt_path=resume, weights_only=True)
+    except SystemExit as stopped:
+        if not isinstance(stopped.__context__, KeyboardInterrupt):
+            raise
+        # Lightning leaves the signal ignored: the next Ctrl-C would not be heard
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from stopped
+
+
+class _AtomicCheckpoints(TorchCheckpointIO):
+    """Lightning's own writer passes through the system's folder for temporary files, and copies
+    where that lies on another disk: a kill in between leaves half a checkpoint."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        with atomic_file(Path(path)) as handle:
+            torch.save(checkpoint, handle)
 
 
 def _quiet_lightning() -> None:
@@ -339,11 +389,12 @@ def _keep_averaged_weights(folder: Path) -> None:
             for key, value in checkpoint["state_dict"].items()
             if key.startswith(prefix)
         }
-        temporary = folder / f"{name}.safetensors.tmp"
-        save_file(weights, temporary)
-        temporary.replace(folder / f"{name}.safetensors")
+        write_bytes_atomic(folder / f"{name}.safetensors", save(weights))
+
+
+def _drop_checkpoints(folder: Path) -> None:
     for name in ("best", "last"):
-        (folder / f"{name}.ckpt").unlink()
+        (folder / f"{name}.ckpt").unlink(missing_ok=True)
 
 
 def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> Trained:
@@ -368,8 +419,8 @@ def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> 
             str(path), expected=f"weights of the {settings.network} network", got=str(error),
             remedy="Delete the folder of this training and run again.",
         ) from error  # fmt: skip
-    network = network.to(compute.device).to(memory_format=torch.channels_last).eval()
-    return Trained(network, settings.size, scheme)
+    placed: nn.Module = network.to(compute.device)
+    return Trained(placed.eval(), settings.size, scheme)
 
 
 def choose_compute(device: str, threads: int) -> Compute:

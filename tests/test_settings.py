@@ -1,0 +1,205 @@
+"""Settings: YAML there and back, overrides, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from maskmend.errors import SettingsError
+from maskmend.settings import (
+    CorrectSettings,
+    CrossfitSettings,
+    FlagSettings,
+    Settings,
+    TrainingSettings,
+    demo_settings,
+    load_settings,
+    override_settings,
+    settings_yaml,
+)
+
+trainings = st.builds(
+    TrainingSettings,
+    network=st.sampled_from(["compact", "vnet"]),
+    size=st.integers(1, 32).map(lambda n: 32 * n),
+    epochs=st.integers(1, 500),
+    batch_size=st.integers(1, 64),
+    learning_rate=st.floats(1e-12, 10),
+    schedule=st.sampled_from(["constant", "cosine"]),
+    weight_decay=st.floats(0, 1),
+    averaging=st.floats(0, 1, exclude_max=True),
+    augment=st.booleans(),
+    select_from=st.integers(0, 50),
+    doubt_ratio=st.floats(1, 100, exclude_min=True),
+    monitor_share=st.floats(0, 0.49),
+    weights=st.sampled_from(["best", "last"]),
+)
+all_settings = st.builds(
+    Settings,
+    seed=st.integers(0, 2**31),
+    device=st.sampled_from(["auto", "cpu", "cuda:1"]),
+    threads=st.integers(0, 64),
+    crossfit=st.builds(CrossfitSettings, folds=st.integers(2, 20), teacher=trainings),
+    flag=st.builds(FlagSettings, method=st.sampled_from(["both", "argmax"])),
+    correct=st.builds(CorrectSettings, eps=st.floats(0, 1)),
+    student=trainings,
+    audit_labels=st.sampled_from(["given", "hard", "soft", "believed"]),
+)
+
+
+def options(group: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    """Dotted name and description of every setting."""
+    for name, field in group.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from options(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field.description
+
+
+OPTIONS = dict(options(Settings))
+
+
+@given(all_settings)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_yaml_there_and_back(tmp_path: Path, settings: Settings) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(settings_yaml(settings))
+    assert load_settings(path) == settings
+
+
+def test_the_defaults_need_no_file() -> None:
+    assert load_settings() == Settings()
+    assert override_settings(Settings(), ()) == Settings()
+
+
+def test_a_file_changes_what_it_names_and_an_empty_one_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("crossfit:\n  teacher:\n    epochs: 7\n")
+    settings = load_settings(path)
+    assert settings.crossfit.teacher.epochs == 7
+    assert settings.crossfit.folds == Settings().crossfit.folds
+    assert settings.student == Settings().student
+    path.write_text("# nothing\n")
+    assert load_settings(path) == Settings()
+
+
+def test_an_override_comes_after_the_file_and_the_last_one_counts(tmp_path: Path) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text("seed: 4\nstudent:\n  epochs: 7\n")
+    overrides = ("student.epochs=8", "student.learning_rate=1e-3", "student.epochs = 9")
+    settings = load_settings(path, overrides)
+    assert settings.seed == 4
+    assert settings.student == TrainingSettings(epochs=9, learning_rate=1e-3)
+    assert override_settings(settings, ("seed=5",)) == settings.model_copy(update={"seed": 5})
+    assert settings.seed == 4
+
+
+@pytest.mark.parametrize(("name", "description"), OPTIONS.items(), ids=OPTIONS)
+def test_every_setting_says_what_it_does(name: str, description: str | None) -> None:
+    assert description
+    (line,) = [
+        line for line in settings_yaml(Settings()).splitlines() if line.endswith(f"# {description}")
+        and line.strip().startswith(name.split(".")[-1] + ":")
+    ][:1]  # fmt: skip
+    assert line.startswith("  " * name.count("."))
+
+
+def test_the_yaml_has_every_setting() -> None:
+    def flat(tree: dict[str, object], prefix: str = "") -> set[str]:
+        return {
+            inner
+            for name, value in tree.items()
+            for inner in (
+                flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name}
+            )
+        }
+
+    assert flat(yaml.safe_load(settings_yaml(Settings()))) == set(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("epochs=3", "epochs"),
+        ("student.epoch=3", "student.epoch"),
+        ("teacher.epochs=3", "teacher"),
+        ("student.epochs=0", "student.epochs"),
+        ("student.epochs=2.5", "student.epochs"),
+        ("student.epochs=many", "student.epochs"),
+        ("student.epochs=", "student.epochs"),
+        ("student.size=16", "student.size"),
+        ("student.size=100", "student.size"),
+        ("student.network=unet", "student.network"),
+        ("student.learning_rate=0", "student.learning_rate"),
+        ("student.learning_rate=.inf", "student.learning_rate"),
+        ("student.doubt_ratio=.nan", "student.doubt_ratio"),
+        ("student.averaging=1", "student.averaging"),
+        ("student.monitor_share=0.5", "student.monitor_share"),
+        ("student=3", "student"),
+        ("crossfit.folds=1", "crossfit.folds"),
+        ("flag.method=none", "flag.method"),
+        ("correct.eps=1.01", "correct.eps"),
+        ("correct.eps=-0.01", "correct.eps"),
+        ("seed=-1", "seed"),
+        ("audit_labels=clean", "audit_labels"),
+        ("seed", "seed"),
+        ("device=[cpu", "device=[cpu"),
+        ("device=*here", "device=*here"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(override: str, named: str) -> None:
+    for refuse in (
+        lambda: load_settings(None, (override,)),
+        lambda: override_settings(Settings(), (override,)),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            refuse()
+        assert caught.value.case.removeprefix("settings: ") == named
+
+
+@pytest.mark.parametrize("override", ["seed.value=3", "student.epochs.max=3"])
+def test_a_setting_is_no_group(override: str) -> None:
+    with pytest.raises(SettingsError, match=override.rpartition(".")[0]):
+        load_settings(None, (override,))
+    with pytest.raises(SettingsError, match="a group of settings before each dot"):
+        override_settings(Settings(), (override,))
+
+
+@pytest.mark.parametrize(
+    "text", ["- a list\n", "only words\n", "3\n", "seed: [\n", "seed: 1\n  folds: 2\n"]
+)
+def test_a_file_that_is_no_tree_of_settings(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    for overrides in ((), ("seed=3",)):
+        with pytest.raises(SettingsError, match="settings.yaml"):
+            load_settings(path, overrides)
+
+
+def test_a_file_that_is_no_text_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\xff\xfe\x00")
+    for name in ("image.png", "missing.yaml", "."):
+        with pytest.raises(SettingsError, match="a YAML file of settings"):
+            load_settings(tmp_path / name)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().seed = 3  # type: ignore[misc]
+
+
+def test_the_demo_is_seeded_and_no_larger_than_the_defaults() -> None:
+    demo = demo_settings(seed=7)
+    assert demo.seed == 7
+    assert demo.student.size < Settings().student.size
+    assert demo.crossfit.folds < Settings().crossfit.folds
+    assert math.isclose(demo.correct.eps, Settings().correct.eps)

@@ -1,0 +1,307 @@
+"""The run folder's promises: out-of-sample or refused, one data set, one cross-fit, no pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmend.core import Case, FoldPlan
+from maskmend.datasets.phantom import write_phantoms
+from maskmend.errors import (
+    InSampleError,
+    MissingFileError,
+    RunMismatchError,
+    SettingsError,
+    UnreadableFileError,
+)
+from maskmend.settings import CrossfitSettings, FlagSettings, Settings
+from maskmend.store import Run, Source
+
+PATIENTS = r"_\d\d(\d\d)"
+"""Of training_0003: every case is its own patient, but the pattern stands in the run."""
+
+SETTINGS = Settings(crossfit=CrossfitSettings(folds=2))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    write_phantoms(root, {"training": 4, "test": 1}, seed=1, size=32)
+    return root
+
+
+@pytest.fixture
+def source(data: Path) -> Source:
+    return Source(str(data), ("training",), group_pattern=PATIENTS)
+
+
+@pytest.fixture
+def run(source: Source, tmp_path: Path) -> Run:
+    """Four cases, of which fold 0 holds out the first two; probabilities that say their number."""
+    run = Run.create(tmp_path / "run", source, SETTINGS)
+    plan = FoldPlan(2, 0, {case.id: index // 2 for index, case in enumerate(run.cases)})
+    run.write_folds(plan)
+    for index, case in enumerate(run.cases):
+        probs = np.full((3, 32, 32), index / 10, np.float32)
+        run.write_probabilities(case, probs, plan.folds[case.id], plan)
+    return run
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def origin(run: Run, case: Case) -> Path:
+    return run.root / "probabilities" / f"{case.id}.json"
+
+
+# -- invariant 1: out-of-sample or refused
+
+
+def test_probabilities_come_back_as_they_were_written(run: Run) -> None:
+    for index, case in enumerate(run.cases):
+        probs = run.read_probabilities(case)
+        assert probs.shape == (3, 32, 32)
+        assert probs.dtype == np.float16
+        assert (probs == np.float16(index / 10)).all()
+
+
+def test_a_case_that_its_teacher_was_trained_on_is_refused(run: Run) -> None:
+    case, other = run.cases[0], run.cases[2]
+    # the probabilities of the other fold's teacher, statement of origin included
+    for ending in ("json", "npy"):
+        taken = origin(run, other).with_suffix(f".{ending}")
+        origin(run, case).with_suffix(f".{ending}").write_bytes(taken.read_bytes())
+    with pytest.raises(InSampleError) as caught:
+        run.read_probabilities(case)
+    assert caught.value.case == case.id
+    assert f"trained on {case.id}" in caught.value.got
+    assert "maskmend crossfit" in caught.value.remedy
+    # the others are as good as before
+    assert run.read_probabilities(other).shape == (3, 32, 32)
+
+
+def test_another_picture_of_a_patient_in_the_training_is_refused(run: Run) -> None:
+    first, second = run.cases[0].id, run.cases[2].id
+    same = [replace(case, group="P7") if case.id in (first, second) else case for case in run.cases]
+    dataset = replace(run.dataset, cases=tuple(same))
+    seen = Run(run.root, run.source, dataset, run.settings)
+    with pytest.raises(InSampleError, match=f"trained on {second}"):
+        seen.read_probabilities(seen.cases[0])
+    assert seen.read_probabilities(seen.cases[1]).shape == (3, 32, 32)
+
+
+def test_folds_that_were_changed_afterwards_are_noticed(run: Run) -> None:
+    moved = run.read_folds()
+    run.write_folds(FoldPlan(2, 0, {**moved.folds, run.cases[3].id: 0}))
+    with pytest.raises(InSampleError, match=r"not those of folds\.json"):
+        run.read_probabilities(run.cases[0])
+
+
+def test_a_forged_fold_is_noticed_by_the_digest(run: Run) -> None:
+    case = run.cases[0]
+    edit(origin(run, case), fold=1)
+    with pytest.raises(InSampleError, match=case.id):
+        run.read_probabilities(case)
+
+
+def test_probabilities_count_as_there_only_with_the_right_origin(run: Run) -> None:
+    plan, case = run.read_folds(), run.cases[0]
+    assert run.has_probabilities(case, 0, plan)
+    assert not run.has_probabilities(case, 1, plan)
+    edit(origin(run, case), trained_on="0" * 64)
+    assert not run.has_probabilities(case, 0, plan)
+    origin(run, case).unlink()
+    assert not run.has_probabilities(case, 0, plan)
+
+
+# -- invariant 6: no pickle
+
+
+class Trap:
+    """Unpickling it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_an_array_of_objects_is_refused_and_not_unpickled(run: Run, tmp_path: Path) -> None:
+    path = origin(run, run.cases[0]).with_suffix(".npy")
+    sprung = tmp_path / "sprung"
+    np.save(path, np.array([Trap(sprung)], dtype=object), allow_pickle=True)
+    assert np.load(path, allow_pickle=True)[0] is None
+    assert sprung.exists()  # so the trap works, where it is let
+    sprung.unlink()
+    with pytest.raises(UnreadableFileError) as caught:
+        run.read_probabilities(run.cases[0])
+    assert caught.value.case == str(path)
+    assert "without objects" in caught.value.expected
+    assert not sprung.exists()
+
+
+def test_soft_labels_of_objects_are_refused_too(run: Run) -> None:
+    path = run.labels_root / "soft" / f"{run.cases[0].id}.npy"
+    path.parent.mkdir(parents=True)
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(UnreadableFileError, match="without objects"):
+        run.read_soft(run.cases[0])
+
+
+# -- one run, one data set, one cross-fit
+
+
+def test_a_run_opens_as_it_was_made(run: Run) -> None:
+    opened = Run.open(run.root)
+    assert opened.source == run.source
+    assert opened.settings == run.settings
+    assert opened.cases == run.cases
+    assert [case.split for case in opened.cases] == ["training"] * 4
+
+
+def test_a_run_of_other_data_is_refused(run: Run, data: Path, source: Source) -> None:
+    mask = data / "training" / "lung" / "training_0000.png"
+    pixels = np.array(Image.open(mask))
+    pixels[0, 0] ^= 255
+    Image.fromarray(pixels).save(mask)
+    for reopen in (lambda: Run.open(run.root), lambda: Run.create(run.root, source, SETTINGS)):
+        with pytest.raises(RunMismatchError, match="other images or masks") as caught:
+            reopen()
+        assert caught.value.case == str(run.root)
+        assert "--run" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        (SETTINGS.model_copy(update={"seed": 1}), "seed"),
+        (SETTINGS.model_copy(update={"threads": 2}), "threads"),
+        (SETTINGS.model_copy(update={"device": "cuda"}), "device"),
+        (SETTINGS.model_copy(update={"crossfit": CrossfitSettings(folds=4)}), "crossfit"),
+    ],
+)
+def test_another_cross_fit_is_refused_by_name(
+    run: Run, source: Source, changed: Settings, name: str
+) -> None:
+    kept = (run.root / "run.json").read_bytes()
+    with pytest.raises(RunMismatchError) as caught:
+        Run.create(run.root, source, changed)
+    assert caught.value.got == f"other {name}"
+    assert name in caught.value.expected
+    with pytest.raises(RunMismatchError, match=f"other {name}"):
+        run.with_settings(changed)
+    assert (run.root / "run.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"splits": ("training", "test")}, "splits"),
+        ({"group_pattern": None}, "group_pattern"),
+        ({"ignore_value": 7}, "ignore_value"),
+    ],
+)
+def test_another_way_to_open_the_data_is_refused_by_name(
+    run: Run, source: Source, change: dict[str, Any], name: str
+) -> None:
+    kept = (run.root / "run.json").read_bytes()
+    with pytest.raises(RunMismatchError) as caught:
+        Run.create(run.root, replace(source, **change), SETTINGS)
+    assert "other " in caught.value.got
+    assert name in caught.value.got
+    assert (run.root / "run.json").read_bytes() == kept
+
+
+def test_what_comes_after_the_cross_fit_may_change_and_is_stored(run: Run) -> None:
+    changed = SETTINGS.model_copy(update={"flag": FlagSettings(method="both")})
+    run.with_settings(changed)
+    assert Run.open(run.root).settings.flag.method == "both"
+
+
+def test_a_moved_data_set_is_the_same_data_set(run: Run, data: Path, source: Source) -> None:
+    elsewhere = data.rename(data.with_name("moved"))
+    again = Run.create(run.root, replace(source, root=str(elsewhere)), SETTINGS)
+    assert again.read_probabilities(again.cases[1]).shape == (3, 32, 32)
+
+
+def test_another_format_is_refused_with_its_version(run: Run, source: Source) -> None:
+    edit(run.root / "run.json", format=99, version="7.8.9")
+    for reopen in (lambda: Run.open(run.root), lambda: Run.create(run.root, source, SETTINGS)):
+        with pytest.raises(RunMismatchError) as caught:
+            reopen()
+        assert caught.value.got == "format 99 of maskmend 7.8.9"
+
+
+@pytest.mark.parametrize("inside", [".", "run", "training/run"])
+def test_a_run_inside_the_data_set_is_refused(data: Path, source: Source, inside: str) -> None:
+    there = sorted(data.rglob("*"))
+    with pytest.raises(SettingsError, match="outside of the data set"):
+        Run.create(data / inside, source, SETTINGS)
+    assert sorted(data.rglob("*")) == there
+
+
+def test_a_link_into_the_data_set_is_no_way_around(
+    data: Path, source: Source, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(data)
+    with pytest.raises(SettingsError, match="outside of the data set"):
+        Run.create(tmp_path / "link" / "run", source, SETTINGS)
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(
+    source: Source, tmp_path: Path
+) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter1.tex").write_text("text")
+    with pytest.raises(RunMismatchError, match="a folder with other files"):
+        Run.create(folder, source, SETTINGS)
+    with pytest.raises(MissingFileError, match=r"run\.json"):
+        Run.open(folder)
+    assert [path.name for path in folder.iterdir()] == ["chapter1.tex"]
+
+
+def test_a_broken_run_json_is_named(run: Run) -> None:
+    (run.root / "run.json").write_text('{"format": 1, ')
+    with pytest.raises(UnreadableFileError, match=r"run\.json"):
+        Run.open(run.root)
+
+
+def test_a_split_without_cases_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Run.create(tmp_path / "new", replace(source, splits=("validation",)), SETTINGS)
+    assert "validation" in caught.value.expected
+    assert "training" in caught.value.remedy
+    assert not (tmp_path / "new").exists()
+
+
+# -- what is found
+
+
+def test_noise_maps_come_back(run: Run) -> None:
+    flagged = np.random.default_rng(0).random((3, 32, 32)) < 0.5
+    run.write_noise_map(run.cases[0], flagged)
+    np.testing.assert_array_equal(run.read_noise_map(run.cases[0]), flagged)
+
+
+def test_masks_are_listed_worst_first_and_unknown_ones_last(run: Run) -> None:
+    ids = [case.id for case in run.cases]
+    rows = [
+        [ids[0], "lung", 0.9, False, 0.0],
+        [ids[3], "heart", float("nan"), False, 0.0],
+        [ids[1], "lung", float("nan"), False, 0.0],
+        [ids[2], "lung", 0.2, True, 0.3],
+        [ids[1], "heart", 0.2, True, 0.1],
+    ]
+    run.write_masks_table(rows)
+    listed = [(row["case"], row["agreement"]) for row in run.read_masks_table()]
+    assert listed == [(ids[1], "0.2"), (ids[2], "0.2"), (ids[0], "0.9"), (ids[1], ""), (ids[3], "")]
+    assert run.doubted() == {ids[0]: set(), ids[1]: {"heart"}, ids[2]: {"lung"}, ids[3]: set()}
