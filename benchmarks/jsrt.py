@@ -112,7 +112,7 @@ def run_seed(clean: Dataset, seed: int, settings: Settings, options: argparse.Na
     if not options.no_paper:
         paper = override_settings(
             settings,
-            ("crossfit.folds=2", "crossfit.teacher.select_from=0", "flag.method=both",
+            ("crossfit.folds=2", "crossfit.teacher.select_after=0", "flag.method=both",
              "correct.eps=0.8", "audit_labels=soft"),
         )  # fmt: skip
         audited(figures, "paper_", clean, noisy, root / "paper", paper)

@@ -29,7 +29,7 @@ VERBS = {
 QUICK = (
     "threads=1", "device=cpu", "crossfit.folds=2", "flag.method=argmax",
     *(f"{group}.{name}={value}" for group in ("crossfit.teacher", "student")
-      for name, value in (("size", 32), ("epochs", 3))),
+      for name, value in (("size", 32), ("epochs", 3), ("least_steps", 0))),
 )  # fmt: skip
 """Two folds of three epochs at 32 px."""
 
@@ -202,8 +202,9 @@ def test_train_makes_a_student_of_another_name_and_settings(root: Path, audited:
 def test_demo_ends_in_its_tables_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folds = CrossfitSettings(folds=2, teacher=TeacherSettings(size=32, epochs=1))
-    student = TrainingSettings(size=32, epochs=1)
+    teacher = TeacherSettings(size=32, epochs=1, least_steps=0)
+    folds = CrossfitSettings(folds=2, teacher=teacher)
+    student = TrainingSettings(size=32, epochs=1, least_steps=0)
     small = Settings(device="cpu", threads=1, crossfit=folds, student=student)
     monkeypatch.setattr(stages, "demo_settings", lambda seed: small)
     monkeypatch.setattr(stages, "DEMO_CASES", {"training": 8, "validation": 1})

@@ -10,8 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maskmend.arrays.selection import ErrorFinder as ErrorFinder
     from maskmend.arrays.selection import flag_errors as flag_errors
     from maskmend.datasets import open_dataset as open_dataset
+    from maskmend.settings import Settings as Settings
+    from maskmend.settings import load_settings as load_settings
     from maskmend.stages import audit as audit
     from maskmend.stages import correct as correct
     from maskmend.stages import corrupt as corrupt
@@ -21,10 +24,16 @@ if TYPE_CHECKING:
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
     from maskmend.stages import train as train
+    from maskmend.store import Run as Run
+    from maskmend.store import Source as Source
 
     __version__: str
 
 _HOMES = {
+    "ErrorFinder": "maskmend.arrays.selection",
+    "Run": "maskmend.store",
+    "Settings": "maskmend.settings",
+    "Source": "maskmend.store",
     "audit": "maskmend.stages",
     "correct": "maskmend.stages",
     "corrupt": "maskmend.stages",
@@ -33,6 +42,7 @@ _HOMES = {
     "evaluate": "maskmend.stages",
     "flag": "maskmend.stages",
     "flag_errors": "maskmend.arrays.selection",
+    "load_settings": "maskmend.settings",
     "open_dataset": "maskmend.datasets",
     "predict": "maskmend.stages",
     "train": "maskmend.stages",

@@ -35,10 +35,9 @@ class PlaneCases:
     def read(self, case: Case) -> tuple[LabelArray, FloatArray]:
         probs = self.run.read_probabilities(case)
         scheme = self.run.dataset.scheme
+        given = self.run.read_given(case)[self.plane]
         # two classes are judged by the foreground's probability alone
-        return self.run.read_given(case)[self.plane], probs[
-            self.plane
-        ] if scheme.overlapping else probs
+        return given, probs[self.plane] if scheme.overlapping else probs
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ class TrainingSettings(_Group):
         description="images are resized to size x size for the network (pixels)",
     )  # fmt: skip
     epochs: int = Field(16, ge=1, description="passes over the training cases")
+    least_steps: int = Field(
+        360, ge=0, description="a small data set is passed over more often, until so many steps"
+    )  # fmt: skip
     batch_size: int = Field(4, ge=1, description="cases in a step")
     learning_rate: float = Field(4e-3, gt=0, description="of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
@@ -38,10 +41,10 @@ class TrainingSettings(_Group):
     augment: bool = Field(
         True, description="small rotation, scaling, shift, brightness, noise; never a mirror image"
     )
-    select_from: int = Field(
-        0, ge=0,
-        description="epoch from which masks that disagree with the network's own prediction beyond "
-        "`doubt_ratio` do not train; 0: all masks always train",
+    select_after: float = Field(
+        0, ge=0, lt=1,
+        description="share of the training after which masks that disagree with the network's own "
+        "prediction beyond `doubt_ratio` do not train; 0: all masks always train",
     )  # fmt: skip
     doubt_ratio: float = Field(
         1.25, gt=1,
@@ -59,7 +62,7 @@ class TrainingSettings(_Group):
 class TeacherSettings(TrainingSettings):
     """How a teacher is trained: it stops learning from the masks that it comes to doubt."""
 
-    select_from: int = Field(6, ge=0, description="as for every training")
+    select_after: float = Field(0.375, ge=0, lt=1, description="as for every training")
 
 
 class CrossfitSettings(_Group):
@@ -108,8 +111,8 @@ class Settings(_Group):
 
 def demo_settings(seed: int) -> Settings:
     """Small and quick, for phantoms of 128 x 128 pixels."""
-    crossfit = CrossfitSettings(teacher=TeacherSettings(size=64, epochs=24))
-    return Settings(seed=seed, crossfit=crossfit, student=TrainingSettings(size=64, epochs=24))
+    crossfit = CrossfitSettings(teacher=TeacherSettings(size=96, least_steps=240))
+    return Settings(seed=seed, crossfit=crossfit, student=TrainingSettings(size=96, least_steps=240))
 
 
 def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> Settings:

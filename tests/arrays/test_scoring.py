@@ -68,8 +68,6 @@ def test_scores_are_symmetric_and_a_thin_volume_scores_as_its_picture(
     truth: np.ndarray, prediction: np.ndarray, ignored: np.ndarray
 ) -> None:
     scores = astuple(score_mask(truth, prediction, ignored, (1.0, 1.5)))
-    np.testing.assert_allclose(
-        astuple(score_mask(prediction, truth, ignored, (1.0, 1.5))), scores
-    )
+    np.testing.assert_allclose(astuple(score_mask(prediction, truth, ignored, (1.0, 1.5))), scores)
     thin = score_mask(truth[None], prediction[None], ignored[None], (9.0, 1.0, 1.5))
     np.testing.assert_allclose(astuple(thin), scores)

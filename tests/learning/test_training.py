@@ -42,7 +42,7 @@ from maskmend.settings import TrainingSettings
 DISC = LabelScheme(("disc",), overlapping=True)
 CPU = Compute(torch.device("cpu"), threads=1)
 SHORT = TrainingSettings(
-    size=32, epochs=4, batch_size=2, learning_rate=0.05, averaging=0.3, select_from=2,
+    size=32, epochs=4, least_steps=0, batch_size=2, learning_rate=0.05, averaging=0.3, select_after=0.5,
     monitor_share=0.2,
 )  # fmt: skip
 """Quick rather than good; masks are selected at the start of its third epoch."""
@@ -159,7 +159,7 @@ class TestTheSameBytes:
         assert not list(tmp_path.glob("*.ckpt"))
 
     def test_broken_twice_without_selection(self, tmp_path: Path) -> None:
-        settings = SHORT.model_copy(update={"select_from": 0, "schedule": "constant"})
+        settings = SHORT.model_copy(update={"select_after": 0, "schedule": "constant"})
         train_network(discs(10), settings, tmp_path / "unbroken", SEED, CPU)
         for epoch in (2, 4):
             with pytest.raises(PowerCutError):
@@ -206,9 +206,7 @@ class TestTheSameBytes:
 
     def test_a_finished_training_is_loaded_not_repeated(self, unbroken: Path) -> None:
         before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
-        trained = train_network(
-            discs(10, 3), SHORT, unbroken, SEED, CPU, _Breaks(1, pytest.fail)
-        )
+        trained = train_network(discs(10, 3), SHORT, unbroken, SEED, CPU, _Breaks(1, pytest.fail))
         assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
         torch.testing.assert_close(
             trained.network.state_dict(), load_file(unbroken / "last.safetensors")
@@ -296,7 +294,7 @@ class TestWhatIsInTheFolder:
 class TestWhichMasksTrain:
     def test_wrong_masks_are_dropped_and_right_ones_kept(self, tmp_path: Path) -> None:
         settings = TrainingSettings(
-            size=32, epochs=10, batch_size=5, learning_rate=0.01, averaging=0.9, select_from=6,
+            size=32, epochs=10, least_steps=0, batch_size=5, learning_rate=0.01, averaging=0.9, select_after=0.6,
             doubt_ratio=3, monitor_share=0,
         )  # fmt: skip
         # broken in the eighth epoch: the checkpoint of the seventh says what trained in it
@@ -346,7 +344,7 @@ class TestWhichWeightsPredict:
     def restless(tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A training that gets worse after a while: too fast, and of masks half wrong."""
         settings = TrainingSettings(
-            size=32, epochs=8, learning_rate=0.03, schedule="constant", averaging=0, select_from=0,
+            size=32, epochs=8, least_steps=0, learning_rate=0.03, schedule="constant", averaging=0,
             monitor_share=0.2, weights="best",
         )  # fmt: skip
         folder = tmp_path_factory.mktemp("restless")
@@ -386,7 +384,7 @@ def test_exclusive_labels_train(network: str, tmp_path: Path) -> None:
     data = stack_training_data(items, 32, scheme)
     settings = TrainingSettings.model_validate(
         {"network": network, "size": 32, "epochs": 5, "monitor_share": 0, "averaging": 0.5,
-         "select_from": 0, "learning_rate": 0.01}
+         "select_after": 0, "learning_rate": 0.01}
     )  # fmt: skip
     trained = train_network(data, settings, tmp_path, SEED, CPU)
     losses = column(tmp_path, "loss")

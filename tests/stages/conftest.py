@@ -45,7 +45,7 @@ def tiny() -> Settings:
 
     So the noise maps are those of `argmax`, which flags every foreground pixel then.
     """
-    training = TrainingSettings(size=32, epochs=3, batch_size=4, select_from=1)
+    training = TrainingSettings(size=32, epochs=3, least_steps=0, batch_size=4, select_after=0.3)
     teacher = TeacherSettings(**training.model_dump())
     folds = CrossfitSettings(folds=2, teacher=teacher)
     flag = FlagSettings(method="argmax")

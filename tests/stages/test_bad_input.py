@@ -74,6 +74,7 @@ def test_bad_cases_are_left_out_and_listed_while_the_others_go_the_whole_way(
     run = tmp_path / "run"
     changes = [
         "threads=1", "crossfit.folds=2", "crossfit.teacher.size=32", "crossfit.teacher.epochs=1",
+        "crossfit.teacher.least_steps=0",
     ]  # fmt: skip
     options = [part for change in changes for part in ("--set", change)]
     monkeypatch.setattr(

@@ -116,7 +116,7 @@ def test_a_record_of_another_data_set_is_refused(
     source: Dataset, tmp_path: Path, stranger: dict[str, str]
 ) -> None:
     drawn = corrupt(source, tmp_path / "out")
-    with pytest.raises(SettingsError, match="of this data set"):
+    with pytest.raises(SettingsError, match="the data set that it was drawn for"):
         stages.replay(source, tmp_path / "strange", [replace(drawn[0], **stranger)])
     assert not (tmp_path / "strange").exists()
 

@@ -57,12 +57,14 @@ def believed_masks(agreement: FloatArray, ratio: float) -> BoolArray:
 
     agreement: (N, planes) Dice, NaN where a mask takes no part (it is believed: nothing is known
     against it).  A mask is believed while its 1 - Dice is at most `ratio` times the median of the
-    best agreeing 30 % of its plane, which is taken to be at least 0.01.
+    best agreeing 30 % of its plane, which is taken to be at least 0.01.  Perfect agreement is that
+    of empty masks: it is believed, and counts for nothing in that median.
     """
     distance = 1 - agreement
     believed = np.ones(distance.shape, dtype=bool)
     for plane, column in enumerate(distance.T):
-        known = np.sort(column[~np.isnan(column)])
+        # only two empty masks agree perfectly, and they tell nothing of boundaries
+        known = np.sort(column[column > 0])
         if len(known) == 0:
             continue
         best = known[: max(1, int(ORDINARY_SHARE * len(known)))]

@@ -60,14 +60,14 @@ def sample_noise(
 
 def check_record(dataset: Dataset, record: Iterable[Corruption]) -> None:
     """Raises SettingsError for an error in a case or a structure that is not in the data set."""
-    known = {case.id for case in dataset.cases}, {*dataset.scheme.structures, ""}
+    cases = {case.id for case in dataset.cases}
+    structures = {*dataset.scheme.structures, ""}
     for corruption in record:
-        if corruption.case not in known[0] or not {
-            corruption.structure, corruption.partner
-        } <= known[1]:  # fmt: skip
+        hit = {corruption.structure, corruption.partner}
+        if corruption.case not in cases or not hit <= structures:
             raise SettingsError(
-                corruption.case, expected="errors in cases and structures of this data set",
-                got=f"{corruption.kind} in {corruption.structure} {corruption.partner}".rstrip(),
+                corruption.case, expected=f"errors in cases and structures of {dataset.root}",
+                got=f"{corruption.kind} in {', '.join(sorted(hit - {''}))}",
                 remedy="Replay the record on the data set that it was drawn for.",
             )  # fmt: skip
 

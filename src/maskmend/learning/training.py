@@ -115,7 +115,8 @@ class SegmentationTask(pl.LightningModule):
             self.network.parameters(), lr=settings.learning_rate,
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
-        total = settings.epochs * math.ceil(len(self._data.case_ids) / settings.batch_size)
+        count = len(self._data.case_ids)
+        total = epochs_of(settings, count) * math.ceil(count / settings.batch_size)
 
         def rate(step: int) -> float:
             warm = min(1.0, (step + 1) / WARM_UP_STEPS)
@@ -131,7 +132,8 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._losses = []
-        start = self._settings.select_from
+        share, epochs = self._settings.select_after, epochs_of(self._settings, len(self.kept))
+        start = math.ceil(share * epochs)
         if start and self.current_epoch >= start and (self.current_epoch - start) % 2 == 0:
             self._select_masks()
 
@@ -289,6 +291,12 @@ def _identity(
     }
 
 
+def epochs_of(settings: TrainingSettings, count: int) -> int:
+    """Passes over `count` cases: settings.epochs, or as many more as make least_steps steps."""
+    steps = math.ceil(count / settings.batch_size)
+    return max(settings.epochs, math.ceil(settings.least_steps / steps))
+
+
 def split_monitor(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
     """Indices to train on, and indices held out to watch the training (all, if share is 0)."""
     held_out = min(math.ceil(share * count), count - 1)
@@ -304,9 +312,10 @@ def _fit(
 ) -> None:  # fmt: skip
     training, monitor = split_monitor(len(data.case_ids), settings.monitor_share, seed)
     train_data = data.subset(training)
+    epochs = epochs_of(settings, len(training))
 
     def tell(epoch: int, loss: float, dice: float) -> None:
-        listener.epoch(TrainingProgress(folder.name, epoch, settings.epochs, loss, dice))
+        listener.epoch(TrainingProgress(folder.name, epoch, epochs, loss, dice))
 
     task = SegmentationTask(train_data, data.subset(monitor), settings, seed, tell)
     torch.set_num_threads(compute.threads)
@@ -321,7 +330,7 @@ def _fit(
         accelerator=compute.device.type, devices=[compute.device.index or 0]
         if compute.device.type == "cuda" else 1,
         precision="16-mixed" if compute.device.type == "cuda" else "32-true",
-        max_epochs=settings.epochs, callbacks=[best, last], plugins=[_AtomicCheckpoints()],
+        max_epochs=epochs, callbacks=[best, last], plugins=[_AtomicCheckpoints()],
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1_000_000,
     )  # fmt: skip
