@@ -8,9 +8,10 @@ score the finished students, once, at 256 x 256.
 JSON: numbers under these names; beside NAME_mean stand NAME_spread (standard deviation over the
 seeds), NAME_seeds, NAME_organs (mean over the seeds) and NAME_organs_by_seed:
   student_mean            Dice of the student on maskmend's mended labels
-  noisy_mean              Dice of plain training on the noisy labels, stopped where it agrees best
-                          with the (noisy) masks of held-out training cases
-  noisy_to_the_end_mean   Dice of the same training at its last epoch
+  noisy_mean              Dice of plain training on the noisy labels, as long as the student's,
+                          stopped where it agrees best with the masks of held-out training cases
+  noisy_last_mean         Dice of the same training at its last epoch
+  noisy_to_the_end_mean   Dice of plain training on the noisy labels for --end epochs
   clean_mean              Dice of plain training on the clean labels
   f1_mean                 F1 of the noise maps against the known errors (also precision, recall)
   mended_mean             Dice of the mended labels to the clean ones, on the training images
@@ -142,8 +143,10 @@ def audited(
 def plain_training(run: Run, clean: Dataset, plain: TrainingSettings, epochs: int) -> Figures:
     long = plain.model_copy(update={"epochs": epochs})
     stages.train(run, stages.GIVEN, long, "to-the-end", Lines())
+    stages.train(run, stages.GIVEN, plain, "plain", Lines())
     return {
-        "noisy": score(run, "to-the-end", clean, "best"),
+        "noisy": score(run, "plain", clean, "best"),
+        "noisy_last": score(run, "plain", clean, "last"),
         "noisy_to_the_end": score(run, "to-the-end", clean, "last"),
     }
 

@@ -219,7 +219,7 @@ def test_demo_ends_in_its_tables_and_pictures(
         assert title in ended.out
     for row in ("given", "mended", "trained on given", "trained on mended", "trained on clean"):
         assert any(line.startswith(row) for line in ended.out.splitlines())
-    assert len(list((tmp_path / "demo" / "run" / "pictures").glob("*.png"))) == 8
+    assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 8
 
 
 # -- settings

@@ -73,7 +73,7 @@ def demo(
     typer.echo("\n" + noise_rates(result.run))
     for title, table in demo_tables(result.evaluation, result.students):
         typer.echo(f"{title}\n\n{plain(table)}")
-    typer.echo(f"Pictures: {result.run.root / 'pictures'}\nEverything: {run}")
+    typer.echo(f"Pictures: {run / 'pictures'}\nRun folder, explained in the README: {run}")
 
 
 @app.command()

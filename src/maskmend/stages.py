@@ -29,7 +29,7 @@ from maskmend.judging import DOUBTED_MASKS, judge_planes, mended
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
-from maskmend.store import Run, Source
+from maskmend.store import DEMO, Run, Source
 from maskmend.trainings import GIVEN, HARD
 
 DEMO_CASES = {"training": 48, "validation": 16}
@@ -221,22 +221,27 @@ def audit(
 
 
 def demo(root: Path, seed: int = 0, listener: Listener = QUIET) -> DemoResult:
-    """The whole way on generated phantoms, with students on given, mended and clean labels."""
-    clean_root, noisy_root = root / "clean", root / "noisy"
+    """The whole way on generated phantoms, with students on given, mended and clean labels.
+
+    root: becomes the run folder; the phantoms and all that is only for the comparison lie in its
+    folder demo/.
+    """
+    beside = root.resolve() / DEMO
+    clean_root, noisy_root = beside / "clean", beside / "noisy"
     write_phantoms(clean_root, DEMO_CASES, seed)
     clean = open_dataset(clean_root)
     noise = plan_noise(clean, "reference", {"": 0.5}, {}, ("training",))
     corrupt(clean, noisy_root, noise, seed)
     settings = demo_settings(seed)
-    run = audit(Source(str(noisy_root), ("training",)), root / "run", settings, listener=listener)
+    run = audit(Source(str(noisy_root), ("training",)), root, settings, listener=listener)
     train(run, GIVEN, listener=listener)
-    clean_run = Run.create(root / "clean-run", Source(str(clean_root), ("training",)), settings)
+    clean_run = Run.create(beside / "clean-run", Source(str(clean_root), ("training",)), settings)
     train(clean_run, GIVEN, listener=listener)
     students = {}
     for name, where, student in (
         ("given", run, GIVEN), ("mended", run, settings.audit_labels), ("clean", clean_run, GIVEN),
     ):  # fmt: skip
-        out = root / "predictions" / name
+        out = beside / "predictions" / name
         predict(where, student, clean_root / "validation", out, listener=listener)
         students[name] = evaluate(open_dataset(out), clean, listener=listener)
     evaluation = evaluate(run, clean, listener=listener)

@@ -36,6 +36,9 @@ from maskmend.formats import read_mask
 from maskmend.formats.png import encode_png
 from maskmend.settings import Settings, settings_from, settings_yaml
 
+DEMO = "demo"
+"""Folder in a run folder in which `maskmend demo` keeps its phantoms and comparisons."""
+
 FORMAT = 1
 """Of the run folder; a folder of another format is refused."""
 
@@ -96,7 +99,7 @@ class Run:
             )  # fmt: skip
         if (root / "run.json").exists():
             run._check_fits(files.read_json(root / "run.json"))
-        elif root.exists() and any(root.iterdir()):
+        elif root.exists() and any(path.name != DEMO for path in root.iterdir()):
             raise RunMismatchError(
                 str(root), expected="a run folder, or an empty or new one",
                 got="a folder with other files", remedy="Choose another folder with --run.",

@@ -1,0 +1,185 @@
+"""Noise for a data set: what is planned for each structure, and which masks it hits."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmend.arrays.corruption import Corruption
+from maskmend.core import Dataset
+from maskmend.datasets import open_dataset
+from maskmend.datasets.noise import check_record, plan_noise, sample_noise
+from maskmend.errors import SettingsError
+
+TRAINING = ("training",)
+
+
+def disc(radius: int, side: int = 48) -> np.ndarray:
+    rows, columns = np.mgrid[:side, :side] - side // 2
+    return (rows**2 + columns**2 <= radius**2).astype(np.uint8)
+
+
+def put(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path)
+
+
+def organs(root: Path, cases: int = 10, skip: tuple[str, ...] = ()) -> Dataset:
+    """Structures lung (radius 20) and heart (radius 10, not in the cases named), overlapping."""
+    for split, count in (("training", cases), ("validation", 2)):
+        for number in range(count):
+            name = f"{split[0]}{number:02}.png"
+            put(root / split / "images" / name, np.arange(48 * 48, dtype=np.uint8).reshape(48, 48))
+            put(root / split / "lung" / name, disc(20) * 255)
+            if name not in skip:
+                put(root / split / "heart" / name, disc(10) * 255)
+    return open_dataset(root)
+
+
+def maps(root: Path, labels: np.ndarray, cases: int = 4) -> Dataset:
+    for number in range(cases):
+        put(root / "images" / f"c{number}.png", np.arange(labels.size, dtype=np.uint8).reshape(
+            labels.shape))  # fmt: skip
+        put(root / "masks" / f"c{number}.png", labels)
+    return open_dataset(root, ignore_value=9)
+
+
+def test_radii_are_proposed_from_the_size_of_the_structure(tmp_path: Path) -> None:
+    noise = plan_noise(organs(tmp_path), "reference", {"": 0.5}, {}, TRAINING)
+    # a quarter to four tenths of 20 and of 10
+    assert noise["lung"].beta == (5, 8)
+    assert noise["heart"].beta[0] in (2, 3)
+    assert noise["heart"].beta[1] == 4
+    assert {kind.axes for kind in noise.values()} == {2}
+    assert noise["lung"].partners == ("heart",)
+    assert noise["heart"].partners == ("lung",)
+
+
+def test_the_median_mask_counts_and_an_empty_one_does_not(tmp_path: Path) -> None:
+    organs(tmp_path, cases=5)
+    for number, radius in enumerate((4, 16, 16, 24)):
+        put(tmp_path / "training" / "lung" / f"t{number:02}.png", disc(radius) * 255)
+    put(tmp_path / "training" / "lung" / "t04.png", disc(20) * 0)
+    noise = plan_noise(open_dataset(tmp_path), "reference", {}, {}, TRAINING)
+    assert noise["lung"].beta == (4, 6)
+
+
+def test_only_the_splits_in_question_are_measured(tmp_path: Path) -> None:
+    organs(tmp_path)
+    for number in range(10):
+        put(tmp_path / "training" / "lung" / f"t{number:02}.png", disc(8) * 255)
+    dataset = open_dataset(tmp_path)
+    assert plan_noise(dataset, "paper", {}, {}, TRAINING)["lung"].beta == (2, 3)
+    assert plan_noise(dataset, "paper", {}, {}, ("validation",))["lung"].beta == (5, 8)
+
+
+def test_ignored_pixels_are_not_measured(tmp_path: Path) -> None:
+    labels = disc(20)
+    labels[24:] *= 9
+    half = math.sqrt(int((labels == 1).sum()) / math.pi)
+    dataset = maps(tmp_path, labels)
+    (name,) = dataset.scheme.structures
+    noise = plan_noise(dataset, "reference", {}, {}, TRAINING)
+    assert noise[name].beta == (round(half / 4), round(0.4 * half))
+
+
+def test_a_structure_without_a_pixel_has_the_smallest_radii(tmp_path: Path) -> None:
+    organs(tmp_path)
+    for number in range(10):
+        put(tmp_path / "training" / "heart" / f"t{number:02}.png", disc(10) * 0)
+    noise = plan_noise(open_dataset(tmp_path), "reference", {}, {}, TRAINING)
+    assert noise["heart"].beta == (1, 2)
+
+
+def test_what_is_given_counts(tmp_path: Path) -> None:
+    dataset = organs(tmp_path)
+    noise = plan_noise(
+        dataset, "paper", {"": 0.2, "heart": 0.7}, {"heart": (1, 9)}, TRAINING
+    )
+    assert (noise["lung"].alpha, noise["heart"].alpha) == (0.2, 0.7)
+    assert noise["heart"].beta == (1, 9)
+    assert noise["lung"].beta == (5, 8)
+    assert {kind.preset for kind in noise.values()} == {"paper"}
+    assert plan_noise(dataset, "paper", {"heart": 0.7}, {}, TRAINING)["lung"].alpha == 0
+
+
+def test_an_unknown_structure_is_refused(tmp_path: Path) -> None:
+    dataset = organs(tmp_path)
+    for alpha, beta in (({"liver": 0.5}, {}), ({}, {"liver": (1, 2)})):
+        with pytest.raises(SettingsError, match="one of the structures heart, lung; got liver"):
+            plan_noise(dataset, "reference", alpha, beta, TRAINING)
+
+
+def test_a_split_without_cases_is_refused(tmp_path: Path) -> None:
+    dataset = organs(tmp_path)
+    with pytest.raises(SettingsError, match="has training, validation"):
+        plan_noise(dataset, "reference", {}, {}, ("test",))
+    noise = plan_noise(dataset, "reference", {"": 0.5}, {}, TRAINING)
+    with pytest.raises(SettingsError, match="test: expected a split with cases"):
+        sample_noise(dataset, noise, 0, ("test",))
+
+
+def hits(drawn: tuple[Corruption, ...], structure: str) -> list[str]:
+    return [corruption.case for corruption in drawn if corruption.structure == structure]
+
+
+def test_alpha_of_the_labelled_masks_are_hit_each_once(tmp_path: Path) -> None:
+    dataset = organs(tmp_path, skip=("t00.png", "t01.png", "t02.png"))
+    noise = plan_noise(dataset, "reference", {"": 0.5, "heart": 0.6}, {}, TRAINING)
+    drawn = sample_noise(dataset, noise, 3, TRAINING)
+    assert len(hits(drawn, "lung")) == len(set(hits(drawn, "lung"))) == 5
+    # 0.6 of the seven hearts
+    assert len(hits(drawn, "heart")) == len(set(hits(drawn, "heart"))) == 4
+    assert {*hits(drawn, "heart")}.isdisjoint({"t00", "t01", "t02"})
+    assert all(corruption.case.startswith("t") for corruption in drawn)
+
+
+def test_the_seed_decides_and_one_structure_not_about_another(tmp_path: Path) -> None:
+    dataset = organs(tmp_path)
+    noise = plan_noise(dataset, "reference", {"": 0.5}, {}, TRAINING)
+    drawn = sample_noise(dataset, noise, 3, TRAINING)
+    assert sample_noise(dataset, noise, 3, TRAINING) == drawn
+    assert sample_noise(dataset, noise, 4, TRAINING) != drawn
+    alone = sample_noise(dataset, {"heart": noise["heart"]}, 3, TRAINING)
+    assert alone == tuple(c for c in drawn if c.structure == "heart")
+    # nor do both have their errors in the same cases
+    assert hits(drawn, "heart") != hits(drawn, "lung")
+
+
+def test_exclusive_labels_are_hit_structure_by_structure(tmp_path: Path) -> None:
+    labels = disc(20) + disc(8)
+    labels[:2] = 9
+    dataset = maps(tmp_path, labels)
+    assert dataset.scheme.structures == ("class_1", "class_2")
+    noise = plan_noise(dataset, "reference", {"": 0.5}, {}, TRAINING)
+    drawn = sample_noise(dataset, noise, 0, TRAINING)
+    assert len(hits(drawn, "class_1")) == len(hits(drawn, "class_2")) == 2
+
+
+@pytest.mark.parametrize(
+    ("case", "structure", "partner", "fits"),
+    [
+        ("t00", "lung", "", True),
+        ("t00", "lung", "heart", True),
+        ("t99", "lung", "", False),
+        ("t00", "liver", "", False),
+        ("t00", "lung", "liver", False),
+    ],
+)
+def test_a_record_belongs_to_its_data_set(
+    tmp_path: Path, case: str, structure: str, partner: str, fits: bool
+) -> None:
+    dataset = organs(tmp_path, cases=1)
+    record = [Corruption("t00", "heart", "dilate", 2), Corruption(case, structure, "swapped",
+              partner=partner)]  # fmt: skip
+    refused = None
+    try:
+        check_record(dataset, record)
+    except SettingsError as error:
+        refused = error
+    assert (refused is None) == fits
+    assert refused is None or refused.case == case
