@@ -42,7 +42,7 @@ class TrainingSettings(_Group):
         True, description="small rotation, scaling, shift, brightness, noise; never a mirror image"
     )
     select_after: float = Field(
-        0, ge=0, lt=1,
+        0.0, ge=0, lt=1,
         description="share of the training after which masks that disagree with the network's own "
         "prediction beyond `doubt_ratio` do not train; 0: all masks always train",
     )  # fmt: skip
@@ -112,7 +112,9 @@ class Settings(_Group):
 def demo_settings(seed: int) -> Settings:
     """Small and quick, for phantoms of 128 x 128 pixels."""
     crossfit = CrossfitSettings(teacher=TeacherSettings(size=96, least_steps=240))
-    return Settings(seed=seed, crossfit=crossfit, student=TrainingSettings(size=96, least_steps=240))
+    return Settings(
+        seed=seed, crossfit=crossfit, student=TrainingSettings(size=96, least_steps=240)
+    )
 
 
 def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> Settings:

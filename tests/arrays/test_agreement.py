@@ -120,6 +120,12 @@ def test_near_perfect_agreement_doubts_nothing() -> None:
     assert believed_masks(column[:, None], ratio=2)[:, 0].tolist() == [True] * 6 + [False]
 
 
+def test_empty_masks_do_not_say_what_is_ordinary() -> None:
+    # of 0.8, 0.75, 0.3 the best is ordinary: 0.2; the limit is 0.3
+    column = np.array([1.0, 1.0, 1.0, 1.0, 0.8, 0.75, 0.3])
+    assert believed_masks(column[:, None], ratio=1.5)[:, 0].tolist() == [True] * 6 + [False]
+
+
 def test_a_mask_without_a_score_is_believed_and_tells_nothing() -> None:
     scores = np.array([[np.nan, 0.9], [np.nan, np.nan], [np.nan, 0.1]])
     assert believed_masks(scores, ratio=2).tolist() == [[True, True], [True, True], [True, False]]
@@ -127,7 +133,7 @@ def test_a_mask_without_a_score_is_believed_and_tells_nothing() -> None:
 
 
 def slow_believed(column: list[float], ratio: float) -> list[bool]:
-    known = sorted(1 - dice for dice in column if not math.isnan(dice))
+    known = sorted(1 - dice for dice in column if not math.isnan(dice) and dice < 1)
     if not known:
         return [True] * len(column)
     best = known[: max(1, math.floor(0.3 * len(known)))]

@@ -356,6 +356,12 @@ class TestImageContract:
             assert image.mode == ("L" if len(shape) == 2 else "RGB")
             assert np.array_equal(np.array(image), picture)
 
+    def test_a_new_png_of_16_bit(self) -> None:
+        picture = np.random.default_rng(0).integers(0, 2**16, (5, 9), np.uint16)
+        with Image.open(BytesIO(encode_png(picture))) as image:
+            assert image.mode == "I;16"
+            assert np.array_equal(np.array(image), picture)
+
     def test_a_wrong_checksum(self, tmp_path: Path) -> None:
         Image.fromarray(_draw(255).astype(np.uint8)).save(tmp_path / "a.png")
         data = bytearray((tmp_path / "a.png").read_bytes())

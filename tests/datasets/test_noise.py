@@ -97,9 +97,7 @@ def test_a_structure_without_a_pixel_has_the_smallest_radii(tmp_path: Path) -> N
 
 def test_what_is_given_counts(tmp_path: Path) -> None:
     dataset = organs(tmp_path)
-    noise = plan_noise(
-        dataset, "paper", {"": 0.2, "heart": 0.7}, {"heart": (1, 9)}, TRAINING
-    )
+    noise = plan_noise(dataset, "paper", {"": 0.2, "heart": 0.7}, {"heart": (1, 9)}, TRAINING)
     assert (noise["lung"].alpha, noise["heart"].alpha) == (0.2, 0.7)
     assert noise["heart"].beta == (1, 9)
     assert noise["lung"].beta == (5, 8)

@@ -92,7 +92,7 @@ class TestReadNewImage:
     def test_what_is_no_image_is_refused(self, tmp_path: Path) -> None:
         dataset = exclusive(tmp_path / "known")
         (tmp_path / "n.png").write_text("no picture")
-        with pytest.raises(UnreadableFileError, match="n.png"):
+        with pytest.raises(UnreadableFileError, match=r"n\.png"):
             read_new_image(dataset, Case("n", "n", "training", tmp_path / "n.png"))
 
 

@@ -148,7 +148,8 @@ class TestSeededOrder:
         order.set_epoch(epoch)
         resumed.set_epoch(epoch)
         assert list(order) == list(resumed)
-        assert sorted(order) == list(range(count)) and len(order) == count
+        assert sorted(order) == list(range(count))
+        assert len(order) == count
 
     def test_epochs_and_seeds_differ(self) -> None:
         orders = set()

@@ -31,6 +31,7 @@ from maskmend.learning.training import (
     Trained,
     agreement_with,
     choose_compute,
+    epochs_of,
     load_trained,
     predict_case,
     predict_prepared,
@@ -42,10 +43,10 @@ from maskmend.settings import TrainingSettings
 DISC = LabelScheme(("disc",), overlapping=True)
 CPU = Compute(torch.device("cpu"), threads=1)
 SHORT = TrainingSettings(
-    size=32, epochs=4, least_steps=0, batch_size=2, learning_rate=0.05, averaging=0.3, select_after=0.5,
-    monitor_share=0.2,
+    size=32, epochs=4, least_steps=0, batch_size=2, learning_rate=0.05, averaging=0.3,
+    select_after=0.5, doubt_ratio=1.0001, monitor_share=0.2,
 )  # fmt: skip
-"""Quick rather than good; masks are selected at the start of its third epoch."""
+"""Quick rather than good; at the start of its third epoch most masks are dropped."""
 
 SEED = 3
 FINISHED = ("best.safetensors", "last.safetensors", "metrics.csv", "training.json")
@@ -100,8 +101,13 @@ def ctrl_c() -> None:
 
 
 def train_until_killed(folder: str) -> None:
-    """For another process: hangs in the second epoch, so that a kill finds one checkpoint."""
-    train_network(discs(10, 3), SHORT, Path(folder), SEED, CPU, _Breaks(2, lambda: time.sleep(600)))
+    """For another process: waits in the second epoch, so that a kill finds one checkpoint."""
+
+    def wait() -> None:
+        # ends by itself when the process that would kill it is gone
+        sys.stdin.read()
+
+    train_network(discs(10, 3), SHORT, Path(folder), SEED, CPU, _Breaks(2, wait))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -183,7 +189,9 @@ class TestTheSameBytes:
             f"import runpy; runpy.run_path({__file__!r})['train_until_killed']({str(tmp_path)!r})"
         )
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        with subprocess.Popen([sys.executable, "-c", code], env=environment) as training:
+        with subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE
+        ) as training:
             patience = time.monotonic() + 300
             while not (tmp_path / "last.ckpt").exists():
                 assert training.poll() is None, "the training ended by itself"
@@ -282,19 +290,20 @@ class TestWhatIsInTheFolder:
         else:
             described = (tmp_path / "training.json").read_text()
             (tmp_path / "training.json").write_text(described.replace("compact", "vnet"))
-        with pytest.raises(UnreadableFileError, match="last.safetensors"):
+        with pytest.raises(UnreadableFileError, match=r"last\.safetensors"):
             load_trained(tmp_path, CPU)
 
     def test_nothing_finished(self, unbroken: Path, tmp_path: Path) -> None:
         (tmp_path / "training.json").write_bytes((unbroken / "training.json").read_bytes())
-        with pytest.raises(MissingFileError, match="last.safetensors"):
+        with pytest.raises(MissingFileError, match=r"last\.safetensors"):
             load_trained(tmp_path, CPU)
 
 
 class TestWhichMasksTrain:
     def test_wrong_masks_are_dropped_and_right_ones_kept(self, tmp_path: Path) -> None:
         settings = TrainingSettings(
-            size=32, epochs=10, least_steps=0, batch_size=5, learning_rate=0.01, averaging=0.9, select_after=0.6,
+            size=32, epochs=10, least_steps=0, batch_size=5, learning_rate=0.01, averaging=0.9,
+            select_after=0.6,
             doubt_ratio=3, monitor_share=0,
         )  # fmt: skip
         # broken in the eighth epoch: the checkpoint of the seventh says what trained in it
@@ -309,8 +318,7 @@ class TestWhichMasksTrain:
 
     def test_what_is_dropped_does_not_train(self, tmp_path: Path) -> None:
         # two of eight are the best 30 %, and their median is all that is allowed
-        settings = SHORT.model_copy(update={"doubt_ratio": 1.0001})
-        train_network(discs(10), settings, tmp_path, SEED, CPU)
+        train_network(discs(10), SHORT, tmp_path, SEED, CPU)
         losses, kept = column(tmp_path, "loss"), column(tmp_path, "kept")
         assert kept == [1, 1, 0.125, 0.125]
         # a mask that is dropped has a loss of 0
@@ -383,8 +391,8 @@ def test_exclusive_labels_train(network: str, tmp_path: Path) -> None:
         items.append((f"c{number}", image, *soft_targets(labels, scheme)))
     data = stack_training_data(items, 32, scheme)
     settings = TrainingSettings.model_validate(
-        {"network": network, "size": 32, "epochs": 5, "monitor_share": 0, "averaging": 0.5,
-         "select_after": 0, "learning_rate": 0.01}
+        {"network": network, "size": 32, "epochs": 12, "monitor_share": 0, "averaging": 0.5,
+         "schedule": "constant", "learning_rate": 0.01, "least_steps": 0}
     )  # fmt: skip
     trained = train_network(data, settings, tmp_path, SEED, CPU)
     losses = column(tmp_path, "loss")
@@ -397,6 +405,24 @@ def test_exclusive_labels_train(network: str, tmp_path: Path) -> None:
     disc = mask[0] == 1
     assert probs[1][disc].mean() > 1.5 * probs[1][~disc].mean()
     assert probs[2][:3].mean() > 5 * probs[2][4:].mean()
+
+
+@pytest.mark.parametrize(
+    ("count", "least_steps", "epochs"),
+    [(8, 0, 3), (8, 12, 3), (8, 13, 4), (9, 12, 3), (1, 12, 12), (1000, 360, 3)],
+)
+def test_a_small_data_set_is_passed_over_more_often(
+    count: int, least_steps: int, epochs: int
+) -> None:
+    settings = TrainingSettings(epochs=3, batch_size=2, least_steps=least_steps)
+    assert epochs_of(settings, count) == epochs
+
+
+def test_a_training_has_as_many_epochs_as_its_steps_ask_for(tmp_path: Path) -> None:
+    settings = SHORT.model_copy(update={"epochs": 1, "least_steps": 7, "select_after": 0})
+    train_network(discs(10), settings, tmp_path, SEED, CPU)
+    # eight cases in batches of two
+    assert column(tmp_path, "epoch") == [1, 2]
 
 
 class TestSplitMonitor:
@@ -446,7 +472,10 @@ class TestPredictCase:
         image, _ = disc_case(50)
         large = np.kron(image, np.ones((1, 4, 4)))
         shrunk = predict_case(trained, large)[0].reshape(32, 4, 32, 4).mean(axis=(1, 3))
-        np.testing.assert_allclose(shrunk, predict_case(trained, image)[0], atol=0.1)
+        distance = np.abs(shrunk - predict_case(trained, image)[0])
+        # at the steepest boundary the mean of enlarged logits is not the logit of the mean
+        assert np.quantile(distance, 0.98) < 0.1
+        assert distance.mean() < 0.03
 
     def test_it_does_not_change_the_network(self, trained: Trained) -> None:
         before = {key: value.clone() for key, value in trained.network.state_dict().items()}

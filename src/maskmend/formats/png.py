@@ -88,12 +88,13 @@ def write_mask(path: Path, values: IntArray, like: Path) -> None:
     write_bytes_atomic(path, _join(chunks, layout, body))
 
 
-def encode_png(picture: NDArray[np.uint8]) -> bytes:
-    """A new file.  picture: (rows, columns) grey or (rows, columns, 3) colours."""
+def encode_png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """A new file of 8 or 16 bit.  picture: (rows, columns) grey or (rows, columns, 3) colours."""
     rows, columns = picture.shape[:2]
-    layout = Layout(columns, rows, 8, GREY if picture.ndim == 2 else COLOUR, 0, 0, 0)
+    depth = 8 * picture.dtype.itemsize
+    layout = Layout(columns, rows, depth, GREY if picture.ndim == 2 else COLOUR, 0, 0, 0)
     chunks = [Chunk(kind, b"") for kind in (b"IHDR", b"IDAT", b"IEND")]
-    return _join(chunks, layout, zlib.compress(_scanlines(picture, 8), 6))
+    return _join(chunks, layout, zlib.compress(_scanlines(picture, depth), 6))
 
 
 def _decode(path: Path) -> Picture:
