@@ -99,7 +99,7 @@ def mended(
     """Mended labels of one case: hard (planes, *S) uint8 and soft (num_channels, *S) float32.
 
     given, flagged: (planes, *S).  probs: (num_channels, *S).  Ignored pixels stay as they are in
-    the hard labels, and are background in the soft ones.
+    the hard labels, and are 0 in every channel of the soft ones.
     """
     hard, soft = [], []
     for plane in range(len(given)):

@@ -145,7 +145,7 @@ def _mask_rows(
     steps = read_grid(case).steps
     scheme = dataset.scheme
     for name in scheme.structures:
-        ignored = scheme.ignored_mask(labels, name)
+        ignored = scheme.ignored_mask(labels, name) | scheme.ignored_mask(masks, name)
         truth, mask = scheme.structure_mask(labels, name), scheme.structure_mask(masks, name)
         yield MaskRow(what, case.id, name, score_mask(truth, mask, ignored, steps))
 

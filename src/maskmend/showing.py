@@ -23,6 +23,7 @@ def draw_cases(
     """
     trained = trainings.load(run, f"students/{student}", None) if student else None
     clean = {(case.split, case.id): case for case in truth.cases} if truth else {}
+    run.clear_pictures()
     by_flagged = sorted(run.cases, key=lambda case: -float(run.read_noise_map(case).mean()))
     for rank, case in enumerate(by_flagged[:count], start=1):
         image, given = read_image(case), run.read_given(case)

@@ -263,6 +263,11 @@ class Run:
                 found[row["case"]].add(row["structure"])
         return found
 
+    def clear_pictures(self) -> None:
+        """Remove the pictures of an earlier flagging, whose names may differ."""
+        for path in (self.root / "pictures").glob("*.png"):
+            path.unlink()
+
     def write_picture(self, name: str, picture: NDArray[np.uint8]) -> None:
         files.write_bytes_atomic(self.root / "pictures" / f"{name}.png", encode_png(picture))
 

@@ -506,3 +506,9 @@ class TestChooseCompute:
         with pytest.raises(SettingsError, match="device: expected auto, cpu, cuda") as caught:
             choose_compute(device, 1)
         assert caught.value.got == device
+
+
+def test_a_last_batch_of_one_on_the_smallest_grid(tmp_path: Path) -> None:
+    settings = TrainingSettings(size=32, epochs=2, least_steps=0, batch_size=2, monitor_share=0)
+    train_network(discs(5), settings, tmp_path, SEED, CPU)
+    assert len(column(tmp_path, "loss")) == 2

@@ -320,7 +320,14 @@ def _fit(
     task = SegmentationTask(train_data, data.subset(monitor), settings, seed, tell)
     torch.set_num_threads(compute.threads)
     order = SeededOrder(len(train_data.case_ids), seed)
-    loader = DataLoader(_Indices(len(order)), batch_size=settings.batch_size, sampler=order)  # type: ignore[arg-type]
+    # one case on the 1 x 1 pixel that 32 x 32 become has no variance to normalise by
+    lonely = settings.size == 32 and len(order) % settings.batch_size == 1 and len(order) > 1
+    loader = DataLoader(
+        _Indices(len(order)),
+        batch_size=settings.batch_size,
+        sampler=order,
+        drop_last=lonely,  # type: ignore[arg-type]
+    )
     best = ModelCheckpoint(
         folder, "best", monitor="monitor/dice", mode="max", enable_version_counter=False
     )
