@@ -19,7 +19,8 @@ from maskmend.settings import TrainingSettings
 from maskmend.store import Run
 
 if TYPE_CHECKING:
-    from maskmend.learning.training import Compute, Trained
+    from maskmend.learning.compute import Compute
+    from maskmend.learning.prediction import Trained
 
 GIVEN, HARD, SOFT, BELIEVED = "given", "hard", "soft", "believed"
 LABELS = (GIVEN, HARD, SOFT, BELIEVED)
@@ -54,19 +55,19 @@ def plan(run: Run) -> FoldPlan:
 
 
 def compute(run: Run) -> Compute:
-    from maskmend.learning.training import choose_compute
+    from maskmend.learning.compute import choose_compute
 
     return choose_compute(run.settings.device, run.settings.threads)
 
 
 def load(run: Run, folder: str, weights: str | None) -> Trained:
-    from maskmend.learning.training import load_trained
+    from maskmend.learning.prediction import load_trained
 
     return load_trained(run.training_folder(folder), compute(run), weights)
 
 
 def probabilities(trained: Trained, image: NDArray[np.generic]) -> FloatArray:
-    from maskmend.learning.training import predict_case
+    from maskmend.learning.prediction import predict_case
 
     return predict_case(trained, image)
 

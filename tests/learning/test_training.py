@@ -21,23 +21,20 @@ from maskmend.core import LabelScheme, Listener, TrainingProgress
 from maskmend.errors import (
     MissingFileError,
     RunMismatchError,
-    SettingsError,
     UnreadableFileError,
 )
 from maskmend.files import read_csv
 from maskmend.learning.batches import TrainingData, stack_training_data
-from maskmend.learning.training import (
-    Compute,
+from maskmend.learning.compute import Compute
+from maskmend.learning.prediction import (
     Trained,
     agreement_with,
-    choose_compute,
-    epochs_of,
     load_trained,
     predict_case,
     predict_prepared,
-    split_monitor,
-    train_network,
 )
+from maskmend.learning.task import epochs_of
+from maskmend.learning.training import split_monitor, train_network
 from maskmend.settings import TrainingSettings
 
 DISC = LabelScheme(("disc",), overlapping=True)
@@ -481,29 +478,6 @@ class TestPredictCase:
         np.testing.assert_array_equal(predict_case(trained, disc_case(0)[0]), first)
         after = trained.network.state_dict()
         assert all(torch.equal(before[key], after[key]) for key in before)
-
-
-class TestChooseCompute:
-    def test_a_device_by_name(self) -> None:
-        assert choose_compute("cpu", 3) == Compute(torch.device("cpu"), 3)
-
-    def test_auto_takes_all_cores(self) -> None:
-        assert choose_compute("auto", 0).threads == len(os.sched_getaffinity(0))
-        assert choose_compute("auto", 1).threads == 1
-
-    @pytest.mark.parametrize("present", [False, True])
-    def test_auto_takes_cuda_where_there_is_one(
-        self, monkeypatch: pytest.MonkeyPatch, present: bool
-    ) -> None:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
-        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-        assert choose_compute("auto", 1).device.type == ("cuda" if present else "cpu")
-
-    @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "cpu and more"])
-    def test_a_device_that_is_not_there(self, device: str) -> None:
-        with pytest.raises(SettingsError, match="device: expected auto, cpu, cuda") as caught:
-            choose_compute(device, 1)
-        assert caught.value.got == device
 
 
 def test_a_last_batch_of_one_on_the_smallest_grid(tmp_path: Path) -> None:
