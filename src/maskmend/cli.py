@@ -257,7 +257,9 @@ def predict(
 def evaluate(
     subject: Annotated[Path, typer.Argument(help="Run folder, or a data set of predicted masks.")],
     truth: Annotated[Path, typer.Option(help="Data set with clean labels.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.csv.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for evaluation.csv; of a run by default its own.")
+    ] = None,
     ignore_value: IgnoreValue = None,
 ) -> None:
     """Dice, IoU, HD95 and ASSD against clean labels; for a run, also of its noise maps."""
@@ -273,7 +275,9 @@ def evaluate(
     typer.echo("\n" + plain(evaluation.mask_table()))
     if evaluation.noise_maps:
         typer.echo(plain(evaluation.noise_table()))
-    typer.echo(f"Every score: {(out or subject) / 'evaluation.csv'}")
+    folder = out or (subject if is_run else None)
+    where = folder / "evaluation.csv" if folder else "not written; name a folder with --out"
+    typer.echo(f"Every score: {where}")
     _tell_left_out(evaluation.left_out)
 
 

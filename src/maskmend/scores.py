@@ -38,12 +38,14 @@ class Evaluation:
     noise_maps: dict[str, Overlap]
     left_out: tuple[LeftOut, ...]
 
-    @property
-    def header(self) -> tuple[str, ...]:
-        return ("what", "case", "structure", *SCORES)
-
-    def rows(self) -> list[list[str | float]]:
-        return [[r.what, r.case, r.structure, *asdict(r.scores).values()] for r in self.masks]
+    def files(self) -> dict[str, Table]:
+        """Name of a file -> every score of each mask; of a run, also what its noise maps are."""
+        header = ["what", "case", "structure", *SCORES]
+        rows: list[Sequence[Cell]] = [
+            [r.what, r.case, r.structure, *asdict(r.scores).values()] for r in self.masks
+        ]
+        found = {"evaluation.csv": Table(header, rows)}
+        return found | ({"noise_maps.csv": self.noise_table()} if self.noise_maps else {})
 
     def mean(self, what: str, structure: str, score: str = "dice") -> float:
         """Mean over the cases; NaN where there is none."""

@@ -47,9 +47,9 @@ class TrainingSettings(_Group):
         "prediction beyond `doubt_ratio` do not train; 0: all masks always train",
     )  # fmt: skip
     doubt_ratio: float = Field(
-        1.25, gt=1,
-        description="a mask is believed while its 1 - Dice is below this multiple of the median of "
-        "the 30 % that agree best",
+        1.5, gt=1,
+        description="a mask is believed while its 1 - Dice is at most this multiple of the median "
+        "of the masks believed so; a size that is wrong alike in most masks does not count",
     )  # fmt: skip
     monitor_share: float = Field(
         0.08, ge=0, lt=0.5, description="share of the training cases held out to choose `best`"
@@ -84,7 +84,10 @@ class FlagSettings(_Group):
         "from the prediction; both: the paper's",
     )  # fmt: skip
     doubt_ratio: float = Field(
-        1.5, gt=1, description="as in the trainings, for masks against out-of-sample predictions"
+        1.65,
+        gt=1,
+        description="for whole masks against out-of-sample predictions: a mask is believed while "
+        "its 1 - Dice is at most this multiple of the median of the masks believed so",
     )
 
 

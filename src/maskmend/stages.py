@@ -12,7 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from maskmend import files, trainings
-from maskmend.arrays.agreement import believed_masks, flag_doubted, mask_agreement, predicted_labels
+from maskmend.arrays.agreement import (
+    believed_masks,
+    flag_doubted,
+    mask_distance,
+    mask_mismatch,
+    predicted_labels,
+)
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_image, read_labels, write_labels
@@ -108,10 +114,11 @@ def flag(run: Run, listener: Listener = QUIET) -> None:
     scheme, settings = run.dataset.scheme, run.settings.flag
     judgement = judge_planes(run, settings.method)
     run.write_json("counts.json", judgement.to_json())
-    agreement = np.array([
-        mask_agreement(run.read_given(case), run.read_predicted(case), scheme) for case in run.cases
+    mismatch = np.array([
+        mask_mismatch(run.read_given(case), run.read_predicted(case), scheme) for case in run.cases
     ])  # fmt: skip
-    believed = believed_masks(agreement, settings.doubt_ratio)
+    distance = mask_distance(mismatch, scheme)
+    believed = believed_masks(distance, settings.doubt_ratio)
     rows = []
     for index, case in enumerate(run.cases):
         if settings.method == DOUBTED_MASKS:
@@ -121,7 +128,7 @@ def flag(run: Run, listener: Listener = QUIET) -> None:
             flagged = judgement.flag(run, index, case)
         run.write_noise_map(case, flagged)
         for plane, name in enumerate(scheme.planes):
-            facts = [agreement[index, plane], not believed[index, plane], flagged[plane].mean()]
+            facts = [1 - distance[index, plane], not believed[index, plane], flagged[plane].mean()]
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
@@ -187,17 +194,18 @@ def evaluate(
 ) -> Evaluation:
     """Scores against clean labels: of a run (given, mended, noise maps) or of predicted masks.
 
-    Writes evaluation.csv, and for a run noise_maps.csv, into `out` or the subject's folder.
+    Writes evaluation.csv, and for a run noise_maps.csv, into `out`: by default the run folder, and
+    nowhere for predicted masks, whose folder is the user's.
     """
     if isinstance(subject, Run):
         evaluation = score_run(subject, truth, listener)
     else:
         evaluation = score_predictions(subject, truth, listener=listener)
-    folder = out or subject.root
-    files.write_csv(folder / "evaluation.csv", evaluation.header, evaluation.rows())
-    if evaluation.noise_maps:
-        table = evaluation.noise_table()
-        files.write_csv(folder / "noise_maps.csv", table.header, table.rows)
+    for name, table in evaluation.files().items():
+        if out is not None:
+            files.write_csv(out / name, table.header, table.rows)
+        elif isinstance(subject, Run):
+            subject.write_table(name, table.header, table.rows)
     return evaluation
 
 

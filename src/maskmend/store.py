@@ -5,6 +5,7 @@ Lightning writes its checkpoints and logs into the folders that `Run.training_fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -231,6 +232,9 @@ class Run:
 
     def read_json(self, name: str) -> Any:
         return files.read_json(self.root / name)
+
+    def write_table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        files.write_csv(self.root / name, header, rows)
 
     def write_noise_map(self, case: Case, flagged: BoolArray) -> None:
         """noise_maps/PLANE/CASE.png, 255 where the given label is held to be wrong."""

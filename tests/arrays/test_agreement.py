@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -13,20 +14,28 @@ from hypothesis.extra import numpy as hnp
 from maskmend.arrays.agreement import (
     believed_masks,
     flag_doubted,
-    mask_agreement,
+    mask_distance,
+    mask_mismatch,
     predicted_labels,
+    size_bias,
 )
+from maskmend.arrays.overlap import count_overlap
 from maskmend.core import IGNORED, LabelScheme
 
 OVERLAPPING = LabelScheme(("lung", "heart"), overlapping=True)
 EXCLUSIVE = LabelScheme(("lung", "heart"), overlapping=False)
 
 label_values = st.sampled_from([0, 1, 2, IGNORED])
-agreements = hnp.arrays(
+distances = hnp.arrays(
     np.float64, st.tuples(st.integers(1, 15), st.integers(1, 3)),
     elements=st.floats(0, 1) | st.just(np.nan),
 )  # fmt: skip
 ratios = st.floats(1.1, 5)
+
+
+def mask_agreement(given: np.ndarray, predicted: np.ndarray, scheme: LabelScheme) -> np.ndarray:
+    """Dice of each plane."""
+    return 1 - mask_distance(mask_mismatch(given, predicted, scheme)[None], scheme)[0]
 
 
 def test_overlapping_labels_are_what_is_more_likely_than_not() -> None:
@@ -108,60 +117,124 @@ def test_what_is_predicted_at_ignored_pixels_does_not_matter(
     )
 
 
+def disc(radius: float) -> np.ndarray:
+    rows, columns = np.mgrid[:64, :64]
+    return ((rows - 32) ** 2 + (columns - 32) ** 2 <= radius**2)[None].astype(np.uint8)
+
+
+def test_mismatch_by_hand() -> None:
+    given_labels = np.array([[1, 1, 1, 0, 0, 1], [0, 0, 0, 0, 1, IGNORED]], dtype=np.uint8)
+    predicted = np.array([[1, 0, 0, 1, 0, 1], [0, 0, 1, 1, 0, 1]], dtype=np.uint8)
+    # lung: two pixels only given, one only predicted, four and three in all; heart: one and two
+    assert mask_mismatch(given_labels, predicted, OVERLAPPING).tolist() == [
+        [1 / 7, 2 / 7], [-1 / 3, 2 / 3],
+    ]  # fmt: skip
+
+
+@given(
+    hnp.arrays(np.uint8, (2, 4, 5), elements=st.sampled_from([0, 1, IGNORED])),
+    hnp.arrays(np.uint8, (2, 4, 5), elements=st.integers(0, 1)),
+)
+def test_size_and_place_add_up_to_what_dice_lacks(
+    given_labels: np.ndarray, predicted: np.ndarray
+) -> None:
+    mismatch = mask_mismatch(given_labels, predicted, OVERLAPPING)
+    for plane in range(2):
+        ignored = given_labels[plane] == IGNORED
+        dice = count_overlap(given_labels[plane] == 1, predicted[plane] == 1, ignored).dice
+        size, place = mismatch[plane]
+        lacking = place if math.isnan(size) else abs(size) + place
+        np.testing.assert_allclose(lacking, 1 - dice, atol=1e-12)
+
+
+def test_size_bias_is_the_median_of_the_masks_that_have_a_size() -> None:
+    sizes = np.array([[0.5, np.nan], [-0.1, np.nan], [0.1, np.nan], [np.nan, np.nan]])
+    mismatch = np.stack([sizes, np.zeros_like(sizes)], axis=-1)
+    assert size_bias(mismatch).tolist() == [0.1, 0]
+
+
+def test_a_prediction_too_large_does_not_speak_for_masks_too_large() -> None:
+    """Four right masks, three dilated, three eroded; the network has come to dilate a little."""
+    scheme = LabelScheme(("heart",), overlapping=True)
+    radii = [14.5, 15.0, 15.0, 15.5] + [21.0] * 3 + [9.0] * 3
+    mismatch = np.stack([mask_mismatch(disc(radius), disc(18.5), scheme) for radius in radii])
+    plain = mask_distance(mismatch, scheme)
+    assert not believed_masks(plain, 1.25)[:4].any()
+    assert believed_masks(plain, 1.25)[4:7].all()
+    corrected = mask_distance(mismatch, scheme, size_bias(mismatch))
+    assert believed_masks(corrected, 1.25)[:, 0].tolist() == [True] * 4 + [False] * 6
+
+
 def test_believed_masks_by_hand() -> None:
-    # the best three of ten: 0.9, 0.875, 0.85, so 0.125 is ordinary and 0.25 is the limit
-    column = [0.9, 0.875, 0.85, 0.8, 0.75, 0.7499, 0.6, 0.3, 0.1, 0.0]
+    # the nearest three of ten: 0.1, 0.125, 0.15, so 0.125 is ordinary and 0.25 the limit; with
+    # the two more that it takes in 0.15 is ordinary and 0.3 the limit, which takes in no more
+    column = [0.1, 0.125, 0.15, 0.2, 0.25, 0.3001, 0.4, 0.7, 0.9, 1.0]
     believed = believed_masks(np.array(column)[:, None], ratio=2)
     assert believed[:, 0].tolist() == [True] * 5 + [False] * 5
+    # 0.3 is taken in: now 0.175 is ordinary, and 0.35 the limit
+    column[5:7] = [0.3, 0.35]
+    believed = believed_masks(np.array(column)[:, None], ratio=2)
+    assert believed[:, 0].tolist() == [True] * 7 + [False] * 3
+
+
+@pytest.mark.parametrize("wrong", [0, 30, 60])
+def test_belief_reaches_the_gap_wherever_it_lies(wrong: int) -> None:
+    right = np.random.default_rng(0).lognormal(np.log(0.05), 0.3, 100 - wrong)
+    column = np.concatenate([right, np.linspace(0.3, 0.6, wrong)])
+    believed = believed_masks(column[:, None], ratio=1.65)[:, 0]
+    assert not believed[100 - wrong :].any()
+    assert believed[: 100 - wrong].mean() > 0.9
 
 
 def test_near_perfect_agreement_doubts_nothing() -> None:
-    column = np.array([1.0, 1.0, 1.0, 0.999, 0.99, 0.981, 0.97])
+    column = np.array([0, 0, 0, 0.001, 0.01, 0.019, 0.03])
     assert believed_masks(column[:, None], ratio=2)[:, 0].tolist() == [True] * 6 + [False]
 
 
 def test_empty_masks_do_not_say_what_is_ordinary() -> None:
-    # of 0.8, 0.75, 0.3 the best is ordinary: 0.2; the limit is 0.3
-    column = np.array([1.0, 1.0, 1.0, 1.0, 0.8, 0.75, 0.3])
+    # of 0.2, 0.25, 0.7 the nearest is ordinary: 0.2; the limit is 0.3
+    column = np.array([0, 0, 0, 0, 0.2, 0.25, 0.7])
     assert believed_masks(column[:, None], ratio=1.5)[:, 0].tolist() == [True] * 6 + [False]
 
 
 def test_a_mask_without_a_score_is_believed_and_tells_nothing() -> None:
-    scores = np.array([[np.nan, 0.9], [np.nan, np.nan], [np.nan, 0.1]])
+    scores = np.array([[np.nan, 0.1], [np.nan, np.nan], [np.nan, 0.9]])
     assert believed_masks(scores, ratio=2).tolist() == [[True, True], [True, True], [True, False]]
     assert believed_masks(np.empty((0, 2)), ratio=2).shape == (0, 2)
 
 
 def slow_believed(column: list[float], ratio: float) -> list[bool]:
-    known = sorted(1 - dice for dice in column if not math.isnan(dice) and dice < 1)
+    """The smallest number of nearest masks that takes in no further one."""
+    known = sorted(one for one in column if one > 0)
     if not known:
         return [True] * len(column)
-    best = known[: max(1, math.floor(0.3 * len(known)))]
-    half = len(best) // 2
-    median = best[half] if len(best) % 2 else (best[half - 1] + best[half]) / 2
-    return [math.isnan(dice) or 1 - dice <= ratio * max(median, 0.01) for dice in column]
+    for count in range(max(1, math.floor(0.3 * len(known))), len(known) + 1):
+        limit = ratio * max(statistics.median(known[:count]), 0.01)
+        if sum(one <= limit for one in known) <= count:
+            break
+    return [math.isnan(one) or one <= limit for one in column]
 
 
-@given(agreements, ratios)
-def test_believed_masks_against_a_slow_loop(agreement: np.ndarray, ratio: float) -> None:
-    expected = [slow_believed(column.tolist(), ratio) for column in agreement.T]
-    assert believed_masks(agreement, ratio).T.tolist() == expected
+@given(distances, ratios)
+def test_believed_masks_against_a_slow_loop(distance: np.ndarray, ratio: float) -> None:
+    expected = [slow_believed(column.tolist(), ratio) for column in distance.T]
+    assert believed_masks(distance, ratio).T.tolist() == expected
 
 
-@given(agreements, ratios, st.randoms(use_true_random=False))
+@given(distances, ratios, st.randoms(use_true_random=False))
 def test_believing_does_not_ask_for_the_order_of_the_cases(
-    agreement: np.ndarray, ratio: float, random: object
+    distance: np.ndarray, ratio: float, random: object
 ) -> None:
-    order = list(range(len(agreement)))
+    order = list(range(len(distance)))
     random.shuffle(order)  # type: ignore[attr-defined]
-    believed = believed_masks(agreement, ratio)
-    np.testing.assert_array_equal(believed_masks(agreement[order], ratio), believed[order])
+    believed = believed_masks(distance, ratio)
+    np.testing.assert_array_equal(believed_masks(distance[order], ratio), believed[order])
 
 
-@given(agreements, ratios, ratios)
-def test_who_doubts_less_believes_more(agreement: np.ndarray, one: float, other: float) -> None:
-    strict = believed_masks(agreement, min(one, other))
-    lenient = believed_masks(agreement, max(one, other))
+@given(distances, ratios, ratios)
+def test_who_doubts_less_believes_more(distance: np.ndarray, one: float, other: float) -> None:
+    strict = believed_masks(distance, min(one, other))
+    lenient = believed_masks(distance, max(one, other))
     assert (lenient | ~strict).all()
 
 

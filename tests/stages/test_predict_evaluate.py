@@ -255,6 +255,15 @@ def test_other_structures_are_no_truth(tmp_path: Path) -> None:
         stages.evaluate(open_dataset(predicted), open_dataset(truth), tmp_path)
 
 
+def test_predicted_masks_are_scored_without_a_file_beside_them(tmp_path: Path) -> None:
+    truth = write_masks(tmp_path / "truth", {"a": {"organ": FULL}})
+    predicted = write_masks(tmp_path / "predicted", {"a": {"organ": HALF}})
+    before = sorted(predicted.rglob("*"))
+    evaluation = stages.evaluate(open_dataset(predicted), open_dataset(truth))
+    assert evaluation.mean("predicted", "organ") == pytest.approx(2 / 3)
+    assert sorted(predicted.rglob("*")) == before
+
+
 @pytest.fixture
 def mended(tmp_path: Path) -> Run:
     """A run whose mended masks and noise maps are drawn: one error found, one missed, one made."""

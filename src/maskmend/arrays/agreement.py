@@ -12,7 +12,7 @@ from maskmend.arrays.overlap import count_overlap
 from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelScheme
 
 ORDINARY_SHARE = 0.3
-"""Share of the masks, the best agreeing ones, that tells what disagreement is ordinary."""
+"""Share of the masks, the best agreeing ones, that tell at least what is ordinary."""
 
 LEAST_ORDINARY = 0.01
 """1 - Dice that is ordinary in any case, so that near-perfect agreement doubts nothing."""
@@ -29,48 +29,88 @@ def predicted_labels(probs: FloatArray, scheme: LabelScheme) -> LabelArray:
     return winners
 
 
-def mask_agreement(given: LabelArray, predicted: LabelArray, scheme: LabelScheme) -> FloatArray:
-    """Dice between the given and the predicted mask of each plane, (planes,) in [0, 1].
+def mask_mismatch(given: LabelArray, predicted: LabelArray, scheme: LabelScheme) -> FloatArray:
+    """How each structure of a given mask differs from the prediction, (structures, 2).
 
-    given, predicted: (planes, *S); pixels IGNORED in `given` take no part.  A plane of exclusive
-    labels scores the mean over the structures that either has (1 if neither has any).  NaN where
-    nothing takes part.
+    1 - Dice falls into two parts.  With g pixels only given, p only predicted, and n the pixels
+    of both masks added up:
+      size = (g - p) / n, in [-1, 1]: the given mask is larger (+) or smaller (-);
+      place = 2 min(g, p) / n, in [0, 1]: as many pixels here as are missing there.
+    1 - Dice = |size| + place.  given, predicted: (planes, *S); pixels IGNORED in `given` take no
+    part.  Two empty masks: size NaN, place 0.  Nothing takes part: NaN both.
     """
-    scores = np.full(len(scheme.planes), np.nan)
-    for plane in range(len(scheme.planes)):
-        judged = given[plane] != IGNORED
-        if not judged.any():
-            continue
-        names = scheme.structures[plane : plane + 1] if scheme.overlapping else scheme.structures
-        dices = []
-        for structure in names:
-            a = scheme.structure_mask(given, structure)
-            b = scheme.structure_mask(predicted, structure)
-            if a[judged].any() or b[judged].any():
-                dices.append(count_overlap(a, b, ~judged).dice)
-        scores[plane] = np.mean(dices) if dices else 1.0
-    return scores
+    rows = np.full((len(scheme.structures), 2), np.nan)
+    for number, structure in enumerate(scheme.structures):
+        judged = given[number if scheme.overlapping else 0] != IGNORED
+        truth, found = (scheme.structure_mask(labels, structure) for labels in (given, predicted))
+        counts = count_overlap(truth, found, ~judged)
+        total = 2 * counts.tp + counts.fn + counts.fp
+        if total:
+            rows[number] = counts.fn - counts.fp, 2 * min(counts.fn, counts.fp)
+            rows[number] /= total
+        elif judged.any():
+            rows[number, 1] = 0
+    return rows
 
 
-def believed_masks(agreement: FloatArray, ratio: float) -> BoolArray:
+def size_bias(mismatch: FloatArray) -> FloatArray:
+    """How much larger (+) than predicted the given masks commonly are, (structures,) in [-1, 1].
+
+    mismatch: (N, structures, 2) as from `mask_mismatch`.  The median of `size`; 0 where no mask
+    has one.
+    """
+    known = ~np.isnan(mismatch[..., 0])
+    columns = zip(mismatch[..., 0].T, known.T, strict=True)
+    return np.array([np.median(sizes[has]) if has.any() else 0.0 for sizes, has in columns])
+
+
+def mask_distance(
+    mismatch: FloatArray, scheme: LabelScheme, bias: FloatArray | float = 0.0
+) -> FloatArray:
+    """1 - Dice of each mask, (N, planes); with a bias, |size - bias| stands for |size|.
+
+    mismatch: (N, structures, 2) as from `mask_mismatch`.  A plane of exclusive labels gets the
+    mean over the structures that either mask has (0 if neither has any).  NaN where nothing takes
+    part.
+    """
+    size, place = mismatch[..., 0], mismatch[..., 1]
+    distance: FloatArray = np.where(np.isnan(size), place, np.abs(size - bias) + place)
+    if scheme.overlapping:
+        return distance
+    present = ~np.isnan(size)
+    mean = np.where(present, distance, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
+    plane: FloatArray = np.where(np.isnan(place).all(axis=1), np.nan, mean)[:, None]
+    return plane
+
+
+def believed_masks(distance: FloatArray, ratio: float) -> BoolArray:
     """Which given masks to believe, (N, planes) bool.
 
-    agreement: (N, planes) Dice, NaN where a mask takes no part (it is believed: nothing is known
-    against it).  A mask is believed while its 1 - Dice is at most `ratio` times the median of the
-    best agreeing 30 % of its plane, which is taken to be at least 0.01.  Perfect agreement is that
-    of empty masks: it is believed, and counts for nothing in that median.
+    distance: (N, planes) as from `mask_distance`, NaN where a mask takes no part (it is believed:
+    nothing is known against it).  A mask is believed while its distance is at most `ratio` times
+    the ordinary one of its plane: the median of the masks that are believed, of the nearest 30 %
+    at least, and never below 0.01.  So belief spreads from the nearest masks outwards, and ends
+    where the next ones lie far off, be that after a third of the masks or after all of them.
+    A distance of 0 is that of empty masks: it is believed, and counts for nothing in the median.
     """
-    distance = 1 - agreement
     believed = np.ones(distance.shape, dtype=bool)
     for plane, column in enumerate(distance.T):
         # only two empty masks agree perfectly, and they tell nothing of boundaries
         known = np.sort(column[column > 0])
-        if len(known) == 0:
-            continue
-        best = known[: max(1, int(ORDINARY_SHARE * len(known)))]
-        limit = ratio * max(float(np.median(best)), LEAST_ORDINARY)
-        believed[:, plane] = ~(column > limit)
+        if len(known):
+            believed[:, plane] = ~(column > _limit_of_belief(known, ratio))
     return believed
+
+
+def _limit_of_belief(known: FloatArray, ratio: float) -> float:
+    """The smallest limit that agrees with its own median.  known: (N,), ascending, without NaN."""
+    least = reached = max(1, int(ORDINARY_SHARE * len(known)))
+    while True:
+        count = reached
+        limit = ratio * max(float(np.median(known[:count])), LEAST_ORDINARY)
+        reached = max(least, int(np.searchsorted(known, limit, side="right")))
+        if reached <= count:
+            return limit
 
 
 def flag_doubted(given: LabelArray, predicted: LabelArray, believed: BoolArray) -> BoolArray:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from maskmend.arrays.agreement import mask_agreement, predicted_labels
+from maskmend.arrays.agreement import mask_mismatch, predicted_labels
 from maskmend.core import IGNORED, FloatArray, LabelScheme
 from maskmend.errors import MissingFileError, UnreadableFileError
 from maskmend.files import read_json
@@ -62,8 +62,11 @@ def predict_case(trained: Trained, image: NDArray[np.generic]) -> FloatArray:
     return probs
 
 
-def agreement_with(network: nn.Module, data: TrainingData) -> FloatArray:
-    """Dice between targets and predictions of each mask, (N, planes), on the network's grid."""
+def mismatch_with(network: nn.Module, data: TrainingData) -> FloatArray:
+    """How targets differ from predictions, (N, structures, 2) as from `mask_mismatch`.
+
+    On the network's grid.
+    """
     scheme = data.scheme
     predicted = predict_prepared(network, data.images, scheme).numpy()
     rows = []
@@ -71,7 +74,7 @@ def agreement_with(network: nn.Module, data: TrainingData) -> FloatArray:
         data.targets.numpy(), data.taking_part.numpy(), predicted, strict=True
     ):
         given = np.where(part > 0.5, predicted_labels(target, scheme), IGNORED).astype(np.uint8)
-        rows.append(mask_agreement(given, predicted_labels(probs, scheme), scheme))
+        rows.append(mask_mismatch(given, predicted_labels(probs, scheme), scheme))
     return np.stack(rows)
 
 

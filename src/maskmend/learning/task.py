@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from maskmend.arrays.agreement import believed_masks
+from maskmend.arrays.agreement import believed_masks, mask_distance, size_bias
 from maskmend.learning.batches import TrainingData, augment, mean_of_known
 from maskmend.learning.losses import (
     channel_shares,
@@ -21,7 +21,7 @@ from maskmend.learning.losses import (
     weighted_mean,
 )
 from maskmend.learning.networks import build_network
-from maskmend.learning.prediction import agreement_with
+from maskmend.learning.prediction import mismatch_with
 from maskmend.settings import TrainingSettings
 
 WARM_UP_STEPS = 20
@@ -101,9 +101,15 @@ class SegmentationTask(pl.LightningModule):
             self._select_masks()
 
     def _select_masks(self) -> None:
-        agreement = agreement_with(self.averaged, self._data)
-        believed = torch.from_numpy(believed_masks(agreement, self._settings.doubt_ratio))
-        self.kept.copy_(believed)
+        """Believe the masks that agree, a common difference in size left aside.
+
+        A network half way through its training draws every mask of a structure too large or too
+        small.  Judged by plain Dice, the masks with the same fault would agree best, be the ones
+        that are kept, and make it worse.
+        """
+        mismatch = mismatch_with(self.averaged, self._data)
+        distance = mask_distance(mismatch, self._data.scheme, size_bias(mismatch))
+        self.kept.copy_(torch.from_numpy(believed_masks(distance, self._settings.doubt_ratio)))
 
     def _taking_part(self, chosen: Tensor) -> Tensor:
         """What trains: pixels that are not ignored, of masks that are believed."""
@@ -132,7 +138,8 @@ class SegmentationTask(pl.LightningModule):
         self.averaged.update_parameters(self.network)
 
     def on_train_epoch_end(self) -> None:
-        dice = float(np.nanmean(agreement_with(self.averaged, self._monitor)))
+        mismatch = mismatch_with(self.averaged, self._monitor)
+        dice = float(np.nanmean(1 - mask_distance(mismatch, self._monitor.scheme)))
         self.log("monitor/dice", dice)
         self.log("train/kept", self.kept.float().mean())
         loss = float(torch.stack(self._losses).mean())
