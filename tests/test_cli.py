@@ -343,3 +343,10 @@ def test_ctrl_c_ends_in_130_and_the_same_command_goes_on(root: Path, tmp_path: P
     assert "fold0 3/3" in ended.err
     assert "fold1 1/3" in ended.err
     assert len(list((tmp_path / "run" / "probabilities").glob("*.npy"))) == 8
+
+
+def test_a_cluster_that_is_not_there_is_named(root: Path, audited: Ended) -> None:
+    assert audited.code == 0
+    ended = maskmend("flag", root / "run", "--cluster", "tcp://nowhere.invalid:8786")
+    assert ended.code == 2
+    assert "tcp://nowhere.invalid:8786: expected a Dask scheduler" in ended.err

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from maskmend.arrays.selection import ErrorFinder as ErrorFinder
     from maskmend.arrays.selection import flag_errors as flag_errors
     from maskmend.datasets import open_dataset as open_dataset
+    from maskmend.datasets.arrays import ArrayPairs as ArrayPairs
+    from maskmend.execute import Workers as Workers
+    from maskmend.execute import connect as connect
+    from maskmend.execute import flag_on as flag_on
+    from maskmend.execute import search_on as search_on
     from maskmend.settings import Settings as Settings
     from maskmend.settings import load_settings as load_settings
     from maskmend.stages import audit as audit
@@ -30,11 +35,14 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
+    "ArrayPairs": "maskmend.datasets.arrays",
     "ErrorFinder": "maskmend.arrays.selection",
     "Run": "maskmend.store",
     "Settings": "maskmend.settings",
     "Source": "maskmend.store",
+    "Workers": "maskmend.execute",
     "audit": "maskmend.stages",
+    "connect": "maskmend.execute",
     "correct": "maskmend.stages",
     "corrupt": "maskmend.stages",
     "crossfit": "maskmend.stages",
@@ -42,9 +50,11 @@ _HOMES = {
     "evaluate": "maskmend.stages",
     "flag": "maskmend.stages",
     "flag_errors": "maskmend.arrays.selection",
+    "flag_on": "maskmend.execute",
     "load_settings": "maskmend.settings",
     "open_dataset": "maskmend.datasets",
     "predict": "maskmend.stages",
+    "search_on": "maskmend.execute",
     "train": "maskmend.stages",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from maskmend.errors import MaskmendError, SettingsError
 
 if TYPE_CHECKING:
     from maskmend.core import Dataset, LeftOut
+    from maskmend.execute import Workers
     from maskmend.settings import Settings
     from maskmend.store import Run, Source
 
@@ -42,6 +44,13 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps
 Splits = Annotated[
     list[str] | None,
     typer.Option("--split", help="Split to take; repeatable. By default training, if there is."),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Scheduler of a Dask cluster, as tcp://host:8786, whose workers share the disk and "
+        "do the work; by default the cores of this machine do."
+    ),
 ]
 IgnoreValue = Annotated[
     int | None, typer.Option(help="Value in the masks of pixels that take no part.")
@@ -88,6 +97,7 @@ def audit(
     ignore_value: IgnoreValue = None,
     group_pattern: GroupPattern = None,
     student: Annotated[bool, typer.Option(help="Train a student on the mended labels.")] = True,
+    cluster: Cluster = None,
 ) -> None:
     """The whole way on your data: cross-fit, flag, correct, and a student on the mended labels.
 
@@ -98,10 +108,9 @@ def audit(
     from maskmend.summaries import noise_rates, worst_masks
 
     source = _source(dataset, split, ignore_value, group_pattern)
-    with Bar() as bar:
-        done = stages.audit(
-            source, run, _settings(settings, overrides, seed, device), student=student, listener=bar
-        )
+    chosen = _settings(settings, overrides, seed, device)
+    with Bar() as bar, _workers(cluster) as workers:
+        done = stages.audit(source, run, chosen, student=student, listener=bar, workers=workers)
     typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
     typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
     _tell_left_out(done.dataset.left_out)
@@ -161,6 +170,7 @@ def crossfit(
     split: Splits = None,
     ignore_value: IgnoreValue = None,
     group_pattern: GroupPattern = None,
+    cluster: Cluster = None,
 ) -> None:
     """Train the teachers; each predicts the cases that it has not seen."""
     from maskmend import stages
@@ -169,8 +179,8 @@ def crossfit(
 
     source = _source(dataset, split, ignore_value, group_pattern)
     opened = Run.create(run, source, _settings(settings, overrides, seed, device))
-    with Bar() as bar:
-        stages.crossfit(opened, bar)
+    with Bar() as bar, _workers(cluster) as workers:
+        stages.crossfit(opened, bar, workers)
     typer.echo(f"Out-of-sample probabilities: {run / 'probabilities'}")
     _tell_left_out(opened.dataset.left_out)
 
@@ -186,6 +196,7 @@ def flag(
             "low_normalized_margin."
         ),
     ] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Say which pixels and masks are wrong, and estimate the noise rates."""
     from maskmend import stages
@@ -193,8 +204,8 @@ def flag(
     from maskmend.summaries import noise_rates, worst_masks
 
     opened = _reopen(run, {"flag.method": method})
-    with Bar() as bar:
-        stages.flag(opened, bar)
+    with Bar() as bar, _workers(cluster) as workers:
+        stages.flag(opened, bar, workers)
     typer.echo("\n" + noise_rates(opened) + "\n" + worst_masks(opened))
 
 
@@ -301,6 +312,14 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             typer.echo("\nstopped; the same command goes on from here", err=True)
         raise
+
+
+def _workers(cluster: str | None) -> AbstractContextManager[Workers | None]:
+    if cluster is None:
+        return nullcontext()
+    from maskmend.execute import connect
+
+    return connect(cluster)
 
 
 def _settings(

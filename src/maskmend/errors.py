@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MaskmendError(Exception):
     """Base of every error that maskmend raises on purpose.
@@ -15,6 +17,16 @@ class MaskmendError(Exception):
         self.expected = expected
         self.got = got
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from other processes."""
+        return _rebuilt, (type(self), self.case, self.expected, self.got, self.remedy)
+
+
+def _rebuilt(
+    kind: type[MaskmendError], case: str, expected: str, got: str, remedy: str
+) -> MaskmendError:
+    return kind(case, expected=expected, got=got, remedy=remedy)
 
 
 class UnreadableFileError(MaskmendError):
@@ -59,3 +71,11 @@ class RunMismatchError(MaskmendError):
 
 class SettingsError(MaskmendError):
     """A setting has an unknown name or an impossible value."""
+
+
+class ClusterError(MaskmendError):
+    """A Dask cluster cannot be reached, or has no workers."""
+
+
+class MissingExtraError(MaskmendError):
+    """What was asked for needs a package that is not installed."""

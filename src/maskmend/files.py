@@ -119,7 +119,7 @@ def read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def missing(path: Path) -> MissingFileError:
+def missing(path: Path | str) -> MissingFileError:
     return MissingFileError(
         str(path), expected="a file", got="nothing there", remedy="Check the path."
     )
@@ -152,6 +152,48 @@ def read_array(path: Path, mmap: bool = False) -> NDArray[Any]:
             remedy="Delete the file and compute it again, or restore it from its source.",
         ) from error
     return array
+
+
+def read_array_at(url: str) -> NDArray[Any]:
+    """The array of a .npy file at a path, or at any URL that fsspec opens (s3://, gs://, https://).
+
+    Errors as in `read_array`; UnreadableFileError also where the storage cannot be reached.
+    """
+    import fsspec
+
+    try:
+        with fsspec.open(url, "rb") as handle:
+            content = io.BytesIO(handle.read())
+        array: NDArray[Any] = np.lib.format.read_array(content, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise missing(url) from error
+    except (ValueError, EOFError, OSError, ImportError) as error:
+        raise UnreadableFileError(
+            url,
+            expected="a whole .npy array without objects, in storage that can be reached",
+            got=str(error),
+            remedy="Check the address, and that fsspec's package for this storage is installed.",
+        ) from error
+    return array
+
+
+def names_at(url: str, ending: str) -> list[str]:
+    """Names, without `ending`, of the files in a folder at a path or URL that have it; sorted."""
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(url)
+        found = [entry.rpartition("/")[2] for entry in system.ls(path, detail=False)]
+    except FileNotFoundError as error:
+        raise missing(url) from error
+    except (ValueError, OSError, ImportError) as error:
+        raise UnreadableFileError(
+            url,
+            expected="a folder, in storage that can be reached",
+            got=str(error),
+            remedy="Check the address, and that fsspec's package for this storage is installed.",
+        ) from error
+    return sorted(name.removesuffix(ending) for name in found if name.endswith(ending))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

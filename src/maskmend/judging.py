@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from maskmend.arrays.confidence import Intervals, Statistics, bootstrap_intervals
+from maskmend.arrays.agreement import flag_doubted, mask_mismatch
+from maskmend.arrays.confidence import (
+    ConfidentCounts,
+    Intervals,
+    Statistics,
+    bootstrap_intervals,
+)
 from maskmend.arrays.correction import mend_hard, mend_soft, suggested_classes
 from maskmend.arrays.search import METHODS, ErrorSearch
-from maskmend.arrays.selection import search_cases
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
+from maskmend.execute import Workers, search_on, spans
 from maskmend.store import Run
 
 DOUBTED_MASKS = "doubted_masks"
@@ -28,9 +35,11 @@ class PlaneCases:
     run: Run
     plane: int
 
-    def __iter__(self) -> Iterator[tuple[LabelArray, FloatArray]]:
-        for case in self.run.cases:
-            yield self.read(case)
+    def __len__(self) -> int:
+        return len(self.run.cases)
+
+    def __getitem__(self, number: int) -> tuple[LabelArray, FloatArray]:
+        return self.read(self.run.cases[number])
 
     def read(self, case: Case) -> tuple[LabelArray, FloatArray]:
         probs = self.run.read_probabilities(case)
@@ -73,7 +82,7 @@ class Judgement:
         }
 
 
-def judge_planes(run: Run, method: str) -> Judgement:
+def judge_planes(run: Run, method: str, workers: Workers) -> Judgement:
     """All passes of confident learning over the run but the one that flags.
 
     method: one of NOISE_MAPS; for `doubted_masks` only the statistics are counted.
@@ -82,15 +91,64 @@ def judge_planes(run: Run, method: str) -> Judgement:
     searches, intervals = [], []
     for plane in range(len(scheme.planes)):
         cases = PlaneCases(run, plane)
-        search = search_cases(
-            cases, num_classes=scheme.num_classes, ignore=IGNORED,
+        search = search_on(
+            workers, cases, num_classes=scheme.num_classes, ignore=IGNORED,
             method="argmax" if method == DOUBTED_MASKS else method,
         )  # fmt: skip
-        counts = [search.confident_counts(*arrays) for arrays in cases]
+        counted = workers.each(partial(_confident_counts, search, cases), spans(cases, workers))
         rng = np.random.default_rng(run.settings.seed)
         searches.append(search)
-        intervals.append(bootstrap_intervals(counts, rng))
+        intervals.append(bootstrap_intervals([one for some in counted for one in some], rng))
     return Judgement(scheme, tuple(searches), tuple(intervals))
+
+
+def _confident_counts(search: ErrorSearch, cases: PlaneCases, span: range) -> list[ConfidentCounts]:
+    return [search.confident_counts(*cases[number]) for number in span]
+
+
+def mismatches(run: Run, workers: Workers) -> FloatArray:
+    """How the given masks differ from their predictions, (cases, structures, 2).
+
+    Values as from `mask_mismatch`.
+    """
+    found = workers.each(partial(_mismatches, run), spans(run.cases, workers))
+    return np.array([one for some in found for one in some])
+
+
+def _mismatches(run: Run, span: range) -> list[FloatArray]:
+    scheme = run.dataset.scheme
+    return [
+        mask_mismatch(run.read_given(case), run.read_predicted(case), scheme)
+        for case in run.cases[span.start : span.stop]
+    ]
+
+
+def write_noise_maps(
+    run: Run, judgement: Judgement, believed: BoolArray, method: str, workers: Workers
+) -> Iterator[FloatArray]:
+    """Write the noise map of each case; yields which share of each plane it flags, (planes,).
+
+    believed: (cases, planes), for `doubted_masks`.
+    """
+    write = partial(_write_noise_maps, run, judgement, believed, method)
+    for some in workers.each(write, spans(run.cases, workers)):
+        yield from some
+
+
+def _write_noise_maps(
+    run: Run, judgement: Judgement, believed: BoolArray, method: str, span: range
+) -> list[FloatArray]:
+    shares = []
+    for index in span:
+        case = run.cases[index]
+        if method == DOUBTED_MASKS:
+            given, predicted = run.read_given(case), run.read_predicted(case)
+            flagged = flag_doubted(given, predicted, believed[index])
+        else:
+            flagged = judgement.flag(run, index, case)
+        run.write_noise_map(case, flagged)
+        shares.append(flagged.reshape(len(flagged), -1).mean(axis=1))
+    return shares
 
 
 def mended(

@@ -103,6 +103,11 @@ class Settings(_Group):
     seed: int = Field(0, ge=0, description="of folds, weights, order and augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     threads: int = Field(0, ge=0, description="CPU threads of a training; 0: all cores")
+    resources: dict[str, float] | None = Field(
+        None,
+        description="what each training asks of a Dask worker, as {GPU: 1}; by default a GPU where "
+        "device is cuda, else nothing",
+    )  # fmt: skip
     crossfit: CrossfitSettings = CrossfitSettings()
     flag: FlagSettings = FlagSettings()
     correct: CorrectSettings = CorrectSettings()

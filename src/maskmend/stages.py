@@ -7,21 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from maskmend import files, trainings
-from maskmend.arrays.agreement import (
-    believed_masks,
-    flag_doubted,
-    mask_distance,
-    mask_mismatch,
-    predicted_labels,
-)
+from maskmend.arrays.agreement import believed_masks, mask_distance, predicted_labels
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
-from maskmend.datasets import copy_images, open_dataset, read_image, read_labels, write_labels
+from maskmend.datasets import copy_images, open_dataset, read_labels, write_labels
 from maskmend.datasets.noise import check_record, plan_noise, sample_noise
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.datasets.predictions import (
@@ -30,8 +23,8 @@ from maskmend.datasets.predictions import (
     read_new_image,
     write_prediction,
 )
-from maskmend.execute import map_cases
-from maskmend.judging import DOUBTED_MASKS, judge_planes, mended
+from maskmend.execute import Workers, map_cases
+from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
@@ -86,49 +79,50 @@ def read_corruptions(path: Path) -> tuple[Corruption, ...]:
     return tuple(Corruption.from_row(row) for row in files.read_csv(path))
 
 
-def crossfit(run: Run, listener: Listener = QUIET) -> None:
-    """Train a teacher for each fold on the other folds; store what it says of its own fold."""
-    settings = run.settings.crossfit
+def crossfit(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -> None:
+    """Train a teacher for each fold on the other folds; store what it says of its own fold.
+
+    workers: of a cluster, each of which trains one teacher at a time; else all are trained here,
+    one after the other.
+    """
     plan = trainings.plan(run)
     run.write_folds(plan)
     by_id = {case.id: case for case in run.cases}
-    for fold in range(plan.count):
-        held_out = [by_id[case] for case in plan.held_out(fold)]
-        if all(run.has_probabilities(case, fold, plan) for case in held_out):
-            continue
-        trained_on = [by_id[case] for case in plan.trained_on(fold)]
-        listener.say(f"teacher {fold + 1} of {plan.count}, on {len(trained_on)} cases")
-        folder = f"teachers/fold{fold}"
-        teacher = trainings.fit(run, GIVEN, trained_on, settings.teacher, folder, listener)
-        for case in held_out:
-            probs = trainings.probabilities(teacher, read_image(case))
-            run.write_probabilities(case, probs, fold, plan)
+    pending = [
+        fold
+        for fold in range(plan.count)
+        if not all(run.has_probabilities(by_id[case], fold, plan) for case in plan.held_out(fold))
+    ]
+    if workers is None or not workers.remote:
+        for fold in pending:
+            listener.say(
+                f"teacher {fold + 1} of {plan.count}, on {len(plan.trained_on(fold))} cases"
+            )
+            trainings.train_fold(run, plan, fold, listener)
+        return
+    listener.say(f"{len(pending)} teachers, on {workers.count} workers")
+    needs = trainings.resources(run)
+    for done in workers.each(partial(trainings.train_fold, run, plan), pending, needs):
+        listener.say(f"teacher {done + 1} of {plan.count} is trained")
 
 
-def flag(run: Run, listener: Listener = QUIET) -> None:
+def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -> None:
     """Count the errors of all cases together, and write which pixels of each are wrong.
 
     counts.json: noise rates and transition matrices.  masks.csv: agreement of each mask with its
-    out-of-sample prediction, worst first.  noise_maps/.
+    out-of-sample prediction, worst first.  noise_maps/.  workers: by default the cores here.
     """
+    workers = workers or Workers(count=run.settings.threads)
     scheme, settings = run.dataset.scheme, run.settings.flag
-    judgement = judge_planes(run, settings.method)
+    judgement = judge_planes(run, settings.method, workers)
     run.write_json("counts.json", judgement.to_json())
-    mismatch = np.array([
-        mask_mismatch(run.read_given(case), run.read_predicted(case), scheme) for case in run.cases
-    ])  # fmt: skip
-    distance = mask_distance(mismatch, scheme)
+    distance = mask_distance(mismatches(run, workers), scheme)
     believed = believed_masks(distance, settings.doubt_ratio)
     rows = []
-    for index, case in enumerate(run.cases):
-        if settings.method == DOUBTED_MASKS:
-            given, predicted = run.read_given(case), run.read_predicted(case)
-            flagged = flag_doubted(given, predicted, believed[index])
-        else:
-            flagged = judgement.flag(run, index, case)
-        run.write_noise_map(case, flagged)
+    shares = write_noise_maps(run, judgement, believed, settings.method, workers)
+    for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):
         for plane, name in enumerate(scheme.planes):
-            facts = [1 - distance[index, plane], not believed[index, plane], flagged[plane].mean()]
+            facts = [1 - distance[index, plane], not believed[index, plane], flagged[plane]]
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
@@ -211,16 +205,16 @@ def evaluate(
 
 def audit(
     source: Source, root: Path, settings: Settings, *, student: bool = True,
-    listener: Listener = QUIET,
+    listener: Listener = QUIET, workers: Workers | None = None,
 ) -> Run:  # fmt: skip
     """The whole way: cross-fit, flag, correct, and a student on the mended labels.
 
     A killed audit goes on where it stopped when it is called again.  student: False ends after
-    the mended labels.
+    the mended labels.  workers: as in `crossfit` and `flag`.
     """
     run = Run.create(root, source, settings)
-    crossfit(run, listener)
-    flag(run, listener)
+    crossfit(run, listener, workers)
+    flag(run, listener, workers)
     correct(run, listener)
     if student:
         train(run, settings.audit_labels, listener=listener)

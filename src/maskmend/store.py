@@ -65,7 +65,8 @@ class Run:
     """One run folder, its data set and its settings.  Made by `create` or `open`."""
 
     def __init__(self, root: Path, source: Source, dataset: Dataset, settings: Settings) -> None:
-        self.root = root
+        # absolute: workers may run elsewhere
+        self.root = root.absolute()
         self.source = source
         self.dataset = dataset
         self.settings = settings

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend.arrays.targets import soft_targets
-from maskmend.core import IGNORED, Case, FloatArray, FoldPlan, Listener
+from maskmend.core import IGNORED, QUIET, Case, FloatArray, FoldPlan, Listener
 from maskmend.datasets import read_image
 from maskmend.errors import SettingsError
 from maskmend.settings import TrainingSettings
@@ -46,6 +46,29 @@ def fit(
     data = stack_training_data(items, settings.size, run.dataset.scheme)
     where = run.training_folder(folder)
     return train_network(data, settings, where, run.settings.seed, compute(run), listener)
+
+
+def train_fold(run: Run, plan: FoldPlan, fold: int, listener: Listener = QUIET) -> int:
+    """Train the teacher of a fold on the others, and store what it says of its own cases.
+
+    Returns the fold.
+    """
+    by_id = {case.id: case for case in run.cases}
+    trained_on = [by_id[case] for case in plan.trained_on(fold)]
+    settings = run.settings.crossfit.teacher
+    teacher = fit(run, GIVEN, trained_on, settings, f"teachers/fold{fold}", listener)
+    for case in plan.held_out(fold):
+        probs = probabilities(teacher, read_image(by_id[case]))
+        run.write_probabilities(by_id[case], probs, fold, plan)
+    return fold
+
+
+def resources(run: Run) -> dict[str, float]:
+    """What one training asks of a worker of a Dask cluster; the workers have to offer it."""
+    stated = run.settings.resources
+    if stated is not None:
+        return stated
+    return {"GPU": 1} if run.settings.device.startswith("cuda") else {}
 
 
 def plan(run: Run) -> FoldPlan:

@@ -24,6 +24,7 @@ from maskmend.arrays.selection import flag_errors
 from maskmend.core import IGNORED, Listener, TrainingProgress
 from maskmend.datasets import open_dataset
 from maskmend.errors import RunMismatchError
+from maskmend.execute import connect
 from maskmend.settings import Settings
 from maskmend.store import Run, Source
 
@@ -294,3 +295,24 @@ def test_ignored_pixels_of_label_maps_are_never_flagged_and_stay_as_stored(exclu
         assert (stored[:6, :6] == 255).all()
         assert (stored == 255).sum() == 36
         assert set(np.unique(stored)) <= {0, 10, 20, 30, 255}
+
+
+# -- on a cluster
+
+
+def test_on_a_cluster_an_audit_leaves_the_same_bytes(
+    audited: Run, noisy: Path, tiny: Settings, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs maskmend[dist]")
+    source = Source(str(noisy), ("training",))
+    options = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1"}
+    with (
+        distributed.LocalCluster(**options, dashboard_address=":0", silence_logs=50) as cluster,
+        connect(cluster.scheduler_address) as workers,
+    ):
+        run = stages.audit(source, tmp_path / "run", tiny, student=False, workers=workers)
+    there, here = contents(run.root), contents(audited.root)
+    parts = ("teachers", "probabilities", "noise_maps", "labels", "counts.json", "masks.csv")
+    compared = [name for name in here if name.startswith(parts)]
+    assert len(compared) > 40
+    assert [name for name in compared if there[name] != here[name]] == []
