@@ -42,6 +42,7 @@ class PlaneCases:
         return self.read(self.run.cases[number])
 
     def read(self, case: Case) -> tuple[LabelArray, FloatArray]:
+        """Given labels (*S,) of the plane; probabilities (K, *S), or (*S,) of its foreground."""
         probs = self.run.read_probabilities(case)
         scheme = self.run.dataset.scheme
         given = self.run.read_given(case)[self.plane]

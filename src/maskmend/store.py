@@ -170,10 +170,12 @@ class Run:
     # -- folds and trainings
 
     def write_folds(self, plan: FoldPlan) -> None:
+        """folds.json."""
         path = self.root / "folds.json"
         files.write_json(path, {"count": plan.count, "seed": plan.seed, "folds": dict(plan.folds)})
 
     def read_folds(self) -> FoldPlan:
+        """Raises MissingFileError before the cross-fit."""
         stored = files.read_json(self.root / "folds.json")
         return FoldPlan(stored["count"], stored["seed"], stored["folds"])
 
@@ -191,6 +193,7 @@ class Run:
         files.write_json(folder / f"{case.id}.json", _origin(fold, plan))
 
     def has_probabilities(self, case: Case, fold: int, plan: FoldPlan) -> bool:
+        """Whether they are there, of a teacher trained on the cases of this plan."""
         path = self.root / "probabilities" / f"{case.id}.json"
         return path.exists() and files.read_json(path) == _origin(fold, plan)
 
@@ -288,12 +291,15 @@ class Run:
         write_soft_labels(self.dataset, case, soft, self.labels_root)
 
     def read_given(self, case: Case) -> NDArray[np.uint8]:
+        """(planes, *S) uint8."""
         return read_labels(self.dataset, case)
 
     def read_mended(self, case: Case) -> NDArray[np.uint8]:
+        """(planes, *S) uint8."""
         return read_labels(self.dataset, self._below(self.labels_root, case))
 
     def read_soft(self, case: Case) -> NDArray[np.float32]:
+        """(num_channels, *S) float32."""
         soft: NDArray[np.float32] = files.read_array(self.labels_root / "soft" / f"{case.id}.npy")
         return soft
 

@@ -72,24 +72,28 @@ def resources(run: Run) -> dict[str, float]:
 
 
 def plan(run: Run) -> FoldPlan:
+    """The folds of a run: by patient, balanced, from its seed."""
     from maskmend.learning.crossfit import plan_folds
 
     return plan_folds(run.cases, run.settings.crossfit.folds, run.settings.seed)
 
 
 def compute(run: Run) -> Compute:
+    """The device and the threads that the settings of a run ask for."""
     from maskmend.learning.compute import choose_compute
 
     return choose_compute(run.settings.device, run.settings.threads)
 
 
 def load(run: Run, folder: str, weights: str | None) -> Trained:
+    """A finished training of a run.  Errors as in `load_trained`."""
     from maskmend.learning.prediction import load_trained
 
     return load_trained(run.training_folder(folder), compute(run), weights)
 
 
 def probabilities(trained: Trained, image: NDArray[np.generic]) -> FloatArray:
+    """(num_channels, *S) float32 of one image (C, *S)."""
     from maskmend.learning.prediction import predict_case
 
     return predict_case(trained, image)

@@ -11,6 +11,7 @@ from maskmend.formats import split_name
 
 
 def describe_cases(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
+    """How many cases there are, in which splits, of which kind and size; a sentence each."""
     splits = Counter(inspection.case.split for inspection in usable)
     shapes = sorted({inspection.image.grid.shape for inspection in usable})
     dtypes = sorted({str(inspection.image.dtype) for inspection in usable})
@@ -32,6 +33,7 @@ def describe_cases(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
 
 
 def describe_masks(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
+    """How palette masks are read, and which cases lack which structure; a sentence each."""
     sentences = []
     coloured = sum(bool(inspection.palettes) for inspection in usable)
     if coloured:
@@ -53,6 +55,7 @@ def describe_masks(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
 def describe_settings(
     usable: Sequence[Inspection], ignore_value: int | None, group_pattern: str | None
 ) -> list[str]:
+    """What the user said beside the folder: ignored value, pattern of the groups."""
     sentences = []
     if ignore_value is not None:
         hit = sum(any(ignore_value in c for c in i.counts.values()) for i in usable)

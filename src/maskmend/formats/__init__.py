@@ -63,6 +63,8 @@ FORMATS = (
 
 
 class FormatModule(Protocol):
+    """What a module of a format has; arrays are (C, *S) for images and (*S,) for masks."""
+
     def read_header(self, path: Path, /) -> Header: ...
 
     def read_image(self, path: Path, /) -> tuple[NDArray[Any], Grid]: ...

@@ -84,6 +84,7 @@ def largest_value(path: Path) -> int:
 
 
 def write_mask(path: Path, values: IntArray, like: Path) -> None:
+    """Values (*S,) in the mode, palette, compression and tags of the mask at `like`."""
     source = _decode_mask(like)
     check_fits(values, source.shape, _largest(source), path)
     assert source.samples is not None

@@ -73,6 +73,7 @@ class SegmentationTask(pl.LightningModule):
             bias.copy_(logits.repeat_interleave(len(bias) // len(logits)))  # type: ignore[operator, arg-type]
 
     def configure_optimizers(self) -> Any:
+        """AdamW; the rate rises for WARM_UP_STEPS, then stays or falls as half a cosine."""
         settings = self._settings
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=settings.learning_rate,
@@ -116,6 +117,7 @@ class SegmentationTask(pl.LightningModule):
         return self._data.taking_part[chosen] * self.kept[chosen].cpu()[:, :, None, None]
 
     def training_step(self, indices: Tensor, _: int) -> Tensor:
+        """One batch.  indices: (B,) of cases in the training data.  Returns the mean loss."""
         chosen = indices.cpu()
         data = self._data
         part = self._taking_part(chosen)
