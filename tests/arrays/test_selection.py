@@ -569,3 +569,24 @@ def test_numba_is_not_imported_for_little_work() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("method", ["prune_by_class", "prune_by_noise_rate", "both", "union"])
+def test_a_ranking_that_takes_more_than_can_be_flagged_takes_all_of_that(
+    method: str, engine: str
+) -> None:
+    if engine == "numba" and find_spec("numba") is None:
+        pytest.skip("needs maskmend[fast]")
+    # of class 0: 100 confident, 300 unsure but likely right, 50 that are another class; the joint
+    # counts the unsure ones as the others, so that 150 are to be taken, of 50 that are doubted
+    other = np.concatenate([np.full(100, 0.01), np.linspace(0.1, 0.22, 300), np.full(50, 0.9)])
+    foreground = np.concatenate([other, np.full(50, 0.95)]).astype(np.float32)
+    labels = np.repeat(np.array([0, 1], np.uint8), [450, 50])
+    probs = np.stack([1 - foreground, foreground])
+    search = ErrorSearch(2, probs.dtype, method, fixed_thresholds=(0.97, 0.5), engine=engine)
+    while not search.ready:
+        search = search.advance(search.count(labels, probs))
+    assert search.confident is not None
+    assert error_counts(search.confident)[0, 1] == 150
+    assert np.flatnonzero(search.flag(labels, probs)).tolist() == list(range(400, 450))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from maskmend.arrays import kernels
 from maskmend.arrays.kernels import (
@@ -232,6 +233,26 @@ def _count_confident(labels, probs, least, present, slack, joint):
         if given < classes:
             joint[x & lanes, given, guess[x]] += 1
     return errors
+
+
+@_kernel("i8", "{real}", "i8[::1]")
+def _find_undecided(labels, probs, bound, index):
+    own = np.empty(len(labels), probs.dtype)
+    _own(labels, probs, own)
+    found = 0
+    for x in range(len(labels)):
+        index[found] = x
+        found += (own[x] <= bound) & (labels[x] < len(probs))
+    return found
+
+
+@_kernel("void", "i8[::1]", "uint8[::1]", "{real}[:, ::1]")
+def _take(labels, probs, index, some_labels, some_probs):
+    for n in range(len(index)):
+        some_labels[n] = labels[index[n]]
+    for k in range(len(probs)):
+        for n in range(len(index)):
+            some_probs[k, n] = probs[k, index[n]]
 
 
 @_kernel(
@@ -456,6 +477,17 @@ def count_confident(
     return int(errors)
 
 
+def undecided(
+    labels: Given, probs: Floats, bound: float
+) -> tuple[NDArray[np.int64], Given, Floats]:
+    index = np.empty(len(labels) + 1, np.int64)
+    found = index[: _find_undecided(labels, probs, probs.dtype.type(bound), index)]
+    some_labels = np.empty(len(found), np.uint8)
+    some_probs = np.empty((len(probs), len(found)), probs.dtype)
+    _take(labels, probs, found, some_labels, some_probs)
+    return found, some_labels, some_probs
+
+
 def gather_scores(
     labels: Given, probs: Floats, slots: Columns, low: Doubles, high: Doubles, half: bool
 ) -> tuple[Slots, Doubles]:
@@ -540,7 +572,15 @@ def _single_bits(double_bits: int) -> int:
     return int(value.astype(np.float32).view(np.int32)[0])
 
 
-for _function in (all_good, sum_given, count_scores, count_confident, gather_scores, mark_errors):
+for _function in (
+    all_good,
+    sum_given,
+    count_scores,
+    count_confident,
+    undecided,
+    gather_scores,
+    mark_errors,
+):
     _function.__doc__ = getattr(kernels, _function.__name__).__doc__
 
 assert HALF_BITS - _NARROW == 13

@@ -155,6 +155,16 @@ def count_confident(
     return errors
 
 
+def undecided(
+    labels: Given, probs: Floats, bound: float
+) -> tuple[NDArray[np.int64], Given, Floats]:
+    """The pixels of a class whose self-confidence is at most `bound`: index, labels, probs."""
+    known = np.flatnonzero(labels < len(probs))
+    own = probs[labels[known], known]
+    index = known[own <= probs.dtype.type(bound)]
+    return index, labels[index], np.take(probs, index, axis=1)
+
+
 def gather_scores(
     labels: Given, probs: Floats, slots: Slots, low: Doubles, high: Doubles, half: bool
 ) -> tuple[Slots, Doubles]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmend.arrays import kernels
 from maskmend.arrays.accumulate import Counts, Cuts, Doubles, Tally, combine
@@ -23,10 +24,12 @@ from maskmend.arrays.blocks import (
     split_runs,
 )
 from maskmend.arrays.confidence import ClassSums, ConfidentCounts
-from maskmend.arrays.kernels import Bins, Cutoffs, Rule, Slots
+from maskmend.arrays.kernels import Bins, Cutoffs, Floats, Given, Rule, Slots
 from maskmend.core import BoolArray
 from maskmend.errors import GridMismatchError, ProbabilityError, SettingsError
 
+# a pixel whose given class has more is out of reach of every method that asks for doubt
+_SURE = 0.76
 # found candidates are merged once there are this many of them
 _MERGED_AT = 1 << 16
 
@@ -65,6 +68,7 @@ class Counter:
         compiled = engine is not kernels
         self._reader = BlockReader(plan.kind, classes, plan.ignore, contiguous=compiled)
         self._bounds = bounds_of(plan.kind, classes)
+        self._sure = self._sure_from()
         self._slots = engine.prepare(plan.slots)
         self._sizes = np.zeros(classes, np.int64)
         self._sums = [0] * classes
@@ -75,6 +79,24 @@ class Counter:
         self._windows = plan.cuts.windows()
         self._candidates = combine(np.zeros((3, 0), np.int64), np.zeros(0, np.int64))
         self._found: list[tuple[Slots, Doubles, Counts]] = []
+
+    def _sure_from(self) -> float | None:
+        """Self-confidence, in stored units, above which a pixel need not be ranked.
+
+        Methods that flag doubted pixels alone flag none above (1 + t) / 2, where the classes of
+        a pixel sum to at most 1 + t; and such a one's margins are at most its self-confidence.
+        The margins of a pixel above 0.76 + t are all higher than 0.5 + t.  So the order of what
+        can be flagged does not change without it, and where a ranking takes more pixels than are
+        counted, it takes every one that can be flagged.
+        """
+        bound = _SURE * self._plan.kind.scale + self._bounds.tolerance
+        return bound if self._plan.rule.doubted and bound < self._bounds.high else None
+
+    def _ranked(self, block: Block) -> tuple[NDArray[np.int64] | slice, Given, Floats]:
+        """The pixels of a block that a ranking looks at: where, labels, and probabilities."""
+        if self._sure is None:
+            return slice(None), block.labels, block.probs
+        return self._kernels.undecided(block.labels, block.probs, self._sure)  # type: ignore[no-any-return]
 
     def add_case(
         self, labels: Labels, probs: Probabilities, class_axis: int, case: int, name: str
@@ -118,14 +140,16 @@ class Counter:
             # the sums of a block fit in 63 bits, those of all cases may not
             self._sums = [a + b for a, b in zip(self._sums, sums.tolist(), strict=True)]
         if "histogram" in plan.counts:
-            self._kernels.count_scores(labels, probs, self._slots, plan.bins, self._histogram)
+            _, some, their = self._ranked(block)
+            self._kernels.count_scores(some, their, self._slots, plan.bins, self._histogram)
         if "confident" in plan.counts:
             self._errors += self._kernels.count_confident(
                 labels, probs, plan.cutoffs, self._sizes, self._joint
             )
         if "candidates" in plan.counts:
+            _, some, their = self._ranked(block)
             slots, scores = self._kernels.gather_scores(
-                labels, probs, self._slots, *self._windows, plan.bins.half
+                some, their, self._slots, *self._windows, plan.bins.half
             )
             self._found.append((slots, scores, np.full(len(slots), case)))
             if sum(len(found) for found, _, _ in self._found) > _MERGED_AT:
@@ -175,17 +199,21 @@ class Counter:
         self._check_kind(run, name)
         cuts = plan.cuts.scores
         for block in self._blocks(run, name):
+            where, labels, probs = self._ranked(block)
+            found = np.empty(len(labels), bool)
             self._kernels.mark_errors(
-                block.labels,
-                block.probs,
+                labels,
+                probs,
                 self._slots,
                 cuts,
                 plan.bins.half,
                 left,
                 plan.rule,
                 plan.cutoffs,
-                flagged[block.start : block.stop],
+                found,
             )
+            flagged[block.start : block.stop] = False
+            flagged[block.start : block.stop][where] = found
 
     def _check_kind(self, run: Run, name: str) -> None:
         plan = self._plan
