@@ -24,8 +24,8 @@ MAX_CLASSES = 254
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[Any]
 
-_BLOCK_VALUES = 1 << 17
-_BLOCK_PIXELS = (1 << 9, 1 << 15)
+_BLOCK_VALUES = 1 << 18
+_BLOCK_PIXELS = (1 << 9, 1 << 17)
 
 
 @dataclass(frozen=True)
