@@ -23,6 +23,7 @@ from maskmend.errors import (
     LayoutError,
     MissingFileError,
     NotFiniteError,
+    SettingsError,
     UnreadableFileError,
 )
 from maskmend.execute import Workers, connect, flag_on, search_on, spans
@@ -179,6 +180,11 @@ def test_an_error_in_a_case_comes_back_as_it_was(client: Any) -> None:
         with pytest.raises(NotFiniteError, match="case 9") as caught:
             search_on(workers, Faulty(10), num_classes=3)
         assert caught.value.case == "case 9"
+
+
+def test_no_case_is_an_error() -> None:
+    with pytest.raises(SettingsError, match="at least one"):
+        search_on(Workers(), Drawn(0), num_classes=3)
 
 
 def where(_: int) -> int:

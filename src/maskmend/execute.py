@@ -10,6 +10,7 @@ same bytes on one worker, on a thousand, and when some of them die in between.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from maskmend.arrays.accumulate import Tally
 from maskmend.arrays.blocks import Labels, Probabilities
 from maskmend.arrays.search import ErrorSearch
 from maskmend.core import QUIET, BoolArray, Case, LeftOut, Listener
-from maskmend.errors import ClusterError, MaskmendError, MissingExtraError
+from maskmend.errors import ClusterError, MaskmendError, MissingExtraError, SettingsError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,12 +88,16 @@ class Workers:
             client, needs = self._scheduler, dict(resources or {})
             # a task, not scattered data: that would be lost for ever with its worker
             shared = client.submit(_same, work, pure=False)
-            futures = client.map(_call, [shared] * len(items), items, pure=False, resources=needs)
+            futures = deque(
+                client.map(_call, [shared] * len(items), items, pure=False, resources=needs)
+            )
             try:
-                for future in futures:
-                    yield future.result()
+                while futures:
+                    yield futures[0].result()
+                    # let go of, so that the workers forget the result
+                    futures.popleft()
             finally:
-                client.cancel(futures)
+                client.cancel(list(futures))
             return
         from dask import delayed
 
@@ -164,7 +169,14 @@ def search_on(
     with_statistics: bool = True,
     engine: str = "auto",
 ) -> ErrorSearch:
-    """`maskmend.arrays.selection.search_cases` on many workers: the same search, to the bit."""
+    """`maskmend.arrays.selection.search_cases` on many workers: the same search, to the bit.
+
+    Raises SettingsError without a case.
+    """
+    if not len(cases):
+        raise SettingsError(
+            "cases", expected="at least one", got="none", remedy="Name a folder with cases."
+        )
     dtype = cases[0][1].dtype
     search = ErrorSearch(
         num_classes, dtype, method, ignore=ignore, with_statistics=with_statistics, engine=engine
