@@ -320,6 +320,8 @@ def epoch(self, progress):
         os.kill(os.getpid(), signal.SIGINT)
 
 Bar.epoch = epoch
+# a shell without job control starts what it puts into the background with the signal ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
 

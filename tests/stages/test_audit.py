@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +180,15 @@ def test_an_audit_that_fails_between_stages_goes_on_and_ends_in_the_same_bytes(
     assert contents(root) == contents(audited.root)
 
 
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Ctrl-C is heard, though a shell may have put the tests into the background without it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_in_a_training_is_a_keyboard_interrupt_and_may_come_again(
     audited: Run, tiny: Settings, tmp_path: Path
 ) -> None:
