@@ -50,6 +50,8 @@ all_settings = st.builds(
     seed=st.integers(0, 2**31),
     device=st.sampled_from(["auto", "cpu", "cuda:1"]),
     threads=st.integers(0, 64),
+    resources=st.none()
+    | st.dictionaries(st.sampled_from(["GPU", "memory", "a long name " * 8]), st.floats(0, 9)),
     crossfit=st.builds(CrossfitSettings, folds=st.integers(2, 20), teacher=teachers),
     flag=st.builds(FlagSettings, method=st.sampled_from(["both", "argmax"])),
     correct=st.builds(CorrectSettings, eps=st.floats(0, 1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,6 +207,6 @@ def _yaml_lines(group: BaseModel, depth: int) -> list[str]:
             summary = (type(value).__doc__ or "").strip().splitlines()[0]
             lines += [f"{pad}# {summary}", f"{pad}{name}:", *_yaml_lines(value, depth + 1)]
         else:
-            text = yaml.safe_dump(value).splitlines()[0]
+            text = yaml.safe_dump(value, default_flow_style=True, width=math.inf).splitlines()[0]
             lines.append(f"{pad}{name}: {text}  # {field.description}")
     return lines
