@@ -1,7 +1,8 @@
 """The nouns: small frozen values that every other module speaks in.
 
-Axis order, stated once: spatial axes come last and in the order of the array on disk
-(rows, columns for a picture); channels, structures and classes come first.
+Axis order, stated once: spatial axes come last, the slowest on disk first: rows, columns for a
+picture; slices, rows, columns for a volume, which is (z, y, x) where x is the axis that a NIfTI,
+NRRD or MetaImage header lists first.  Channels, structures and classes come before them.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ class Grid:
     """Where pixels lie in space.
 
     shape: spatial shape.  spacing: size of a pixel along each axis in mm, or None where the
-    file does not know it (then every distance is in pixels, and is named so).
+    file does not know it (then every distance is in pixels, and is named so).  affine: rows of
+    the matrix, (4, 4) for a volume, that takes (index along each axis, 1) to (x, y, z, 1) in mm,
+    RAS+ as in NIfTI (x grows to the patient's right, y to the front, z to the head); None where
+    the file does not know it.
     """
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
 
     @property
     def unit(self) -> str:
@@ -109,8 +114,11 @@ class Case:
     """One image and its masks.
 
     id: the image's file name without its ending.  group: what must not be split between folds
-    (the patient).  split: the folder it came from, such as "training".  masks: plane name ->
-    file; a structure without an entry is not labelled in this case.
+    (the patient).  split: the folder it came from, such as "training".  image: a file, or the
+    folder of a DICOM series.  masks: plane name -> file; a structure without an entry is not
+    labelled in this case.  A file with several segments stands under each of them.
+    more_images: files of further channels, on the grid of the first.  unlabelled: structures of a
+    label map that nobody looked for in this case; its background is then not known either.
     """
 
     id: str
@@ -118,6 +126,13 @@ class Case:
     split: str
     image: Path
     masks: Mapping[str, Path] = field(default_factory=dict)
+    more_images: tuple[Path, ...] = ()
+    unlabelled: frozenset[str] = frozenset()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files of all channels, in order."""
+        return (self.image, *self.more_images)
 
 
 @dataclass(frozen=True)
@@ -129,13 +144,34 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class StatedFold:
+    """A fold that the data set states itself.  Ids of the cases of either side."""
+
+    trained_on: frozenset[str]
+    held_out: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Overlapping structures stored in one label map, as nnU-Net v2 does.
+
+    values: structure -> the stored values that belong to it.  order: stored value that is painted
+    for each structure, in the order of the structures, a later one over an earlier one.
+    """
+
+    values: Mapping[str, tuple[int, ...]]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Cases with one label scheme.
 
     layout: name of the layout it was read by ("reference", "folders", ...).  values: plane ->
     stored mask value of class 0, 1, ...; a binary plane may list None, which means that each
     file is 0/1 or 0/255 by itself.  ignore_value: stored mask value of ignored pixels, or None.
-    understood: sentences for the user on what was recognised.
+    understood: sentences for the user on what was recognised.  regions: where one label map stores
+    structures that overlap.  stated_folds: the folds that come with the data set.
     """
 
     root: Path
@@ -146,6 +182,8 @@ class Dataset:
     ignore_value: int | None = None
     left_out: tuple[LeftOut, ...] = ()
     understood: tuple[str, ...] = ()
+    regions: Regions | None = None
+    stated_folds: tuple[StatedFold, ...] = ()
 
     def split(self, name: str) -> tuple[Case, ...]:
         return tuple(case for case in self.cases if case.split == name)

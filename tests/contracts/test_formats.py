@@ -172,7 +172,7 @@ def test_every_format_has_samples() -> None:
     for entry in formats.FORMATS:
         assert set(entry.endings) & IMAGES.keys(), entry
         masks = {sample.ending for sample in SAMPLES.values()} & set(entry.endings)
-        assert bool(masks) == entry.holds_masks, entry
+        assert bool(masks) == (entry.masks is not None), entry
 
 
 class TestMaskContract:

@@ -4,20 +4,31 @@ A format is a module with the functions
 
 - `read_header(path) -> Header`: without decoding the pixels where the format allows it, but
   sure that the file holds all of them;
-- `read_image(path) -> (array (C, *S), Grid)`: the stored numbers in their stored dtype;
+- `read_image(path) -> (array (C, *S), Grid)`: the stored numbers in their stored dtype, or those
+  that they stand for where the file states a slope and an intercept;
+- `parts(path) -> files`: where an array is more than one file (a header and its raw data, a DICOM
+  series in a folder); without it the file is all there is;
 
-and, where it can hold masks,
+and, where it can hold masks, one number a pixel, a module with
 
 - `read_mask(path) -> (array (*S), Grid)`: the stored integers, indices where there is a palette;
 - `largest_value(path) -> int`: the largest value that the file's encoding can hold;
-- `write_mask(path, values, like)`: values (*S) in the encoding of the mask `like`.
+- `write_mask(path, values, like)`: values (*S) in the encoding, with the header, of the mask
+  `like`;
+
+or, where it holds named segments that may overlap,
+
+- `read_segments(path) -> (name -> bool array (*S), Grid)`: in the order of the file;
+- `write_segments(path, masks, like)`: the file `like` with the segments that are named replaced.
 
 Each raises UnreadableFileError or MaskValueError that names the file.  The functions below choose
 the module by the ending of the file's name; a library is imported when its format is first met.
+Axes are those of `core`: slowest first, so that a volume is (slices, rows, columns).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -27,7 +38,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.core import Grid, IntArray
+from maskmend.core import BoolArray, Grid, IntArray
 from maskmend.errors import UnreadableFileError
 
 
@@ -35,45 +46,81 @@ from maskmend.errors import UnreadableFileError
 class Header:
     """What a file says of its array: (channels, *grid.shape) numbers of a dtype.
 
-    palette: the file stores indices into a table of colours.
+    palette: the file stores indices into a table of colours.  segments: names of the segments of
+    a file that holds some; then channels is 1.
     """
 
     grid: Grid
     channels: int
     dtype: np.dtype[Any]
     palette: bool = False
+    segments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Format:
-    """endings: in lower case with the dot.  module: what keeps the contract."""
+    """endings: in lower case with the dot.  images, masks: the modules that keep the contract.
+
+    masks: None where it cannot hold masks.  layered: masks are segments that may overlap.
+    """
 
     name: str
     endings: tuple[str, ...]
-    module: str
-    holds_masks: bool
+    images: str
+    masks: str | None
+    layered: bool = False
+
+
+def _format(name: str, endings: tuple[str, ...], module: str, **more: Any) -> Format:
+    path = f"maskmend.formats.{module}"
+    return Format(name, endings, path, **{"masks": path, **more})
 
 
 FORMATS = (
-    Format("PNG", (".png",), "maskmend.formats.png", holds_masks=True),
-    Format("TIFF", (".tif", ".tiff"), "maskmend.formats.tiff", holds_masks=True),
+    _format("PNG", (".png",), "png"),
+    _format("TIFF", (".tif", ".tiff"), "tiff"),
     # lossy: a mask in it has lost its values
-    Format("JPEG", (".jpg", ".jpeg"), "maskmend.formats.jpeg", holds_masks=False),
-)
+    _format("JPEG", (".jpg", ".jpeg"), "jpeg", masks=None),
+    _format("GIF", (".gif",), "gif"),
+    _format("NIfTI", (".nii", ".nii.gz"), "nifti"),
+    _format("segmentation NRRD", (".seg.nrrd",), "seg_nrrd", layered=True),
+    _format("NRRD", (".nrrd", ".nhdr"), "nrrd"),
+    _format("MetaImage", (".mha", ".mhd"), "metaimage"),
+    Format(
+        "DICOM", (".dcm", ".dicom", ".ima", ".seg"), "maskmend.formats.dicom",
+        "maskmend.formats.dicom_seg", layered=True,
+    ),
+    _format("JSRT", (".img",), "jsrt", masks=None),
+)  # fmt: skip
+
+SERIES = next(entry for entry in FORMATS if entry.name == "DICOM")
+"""The format of a folder that holds one series of DICOM files."""
 
 
-class FormatModule(Protocol):
-    """What a module of a format has; arrays are (C, *S) for images and (*S,) for masks."""
+class ImageModule(Protocol):
+    """What a module of a format has; arrays are (C, *S)."""
 
     def read_header(self, path: Path, /) -> Header: ...
 
     def read_image(self, path: Path, /) -> tuple[NDArray[Any], Grid]: ...
+
+
+class MaskModule(Protocol):
+    """What a module of a format that holds masks has; arrays are (*S,)."""
 
     def read_mask(self, path: Path, /) -> tuple[IntArray, Grid]: ...
 
     def largest_value(self, path: Path, /) -> int: ...
 
     def write_mask(self, path: Path, values: IntArray, like: Path, /) -> None: ...
+
+
+class SegmentModule(Protocol):
+    """What a module of a format that holds segments has; arrays are (*S,)."""
+
+    def read_segments(self, path: Path, /) -> tuple[dict[str, BoolArray], Grid]: ...
+
+    def write_segments(self, path: Path, masks: Mapping[str, BoolArray], like: Path, /) -> None: ...
 
 
 def find_format(path: Path) -> Format | None:
@@ -90,11 +137,24 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def read_header(path: Path) -> Header:
-    return _module(path).read_header(path)
+    """Of an image, a mask or a folder with a DICOM series."""
+    return _image_module(path).read_header(path)
 
 
 def read_image(path: Path) -> tuple[NDArray[Any], Grid]:
-    return _module(path).read_image(path)
+    return _image_module(path).read_image(path)
+
+
+def parts(path: Path) -> tuple[Path, ...]:
+    """The files that an image or a mask consists of, in an order that is always the same."""
+    found = getattr(_image_module(path), "parts", None)
+    return (path,) if found is None else tuple(found(path))
+
+
+def is_layered(path: Path) -> bool:
+    """Whether a file's masks are segments, read by `read_segments`."""
+    entry = find_format(path)
+    return entry is not None and entry.layered
 
 
 def read_mask(path: Path) -> tuple[IntArray, Grid]:
@@ -106,14 +166,28 @@ def largest_value(path: Path) -> int:
 
 
 def write_mask(path: Path, values: IntArray, like: Path) -> None:
-    """Write `values` with the mode, bit depth and palette of the mask `like`, all or nothing."""
-    if find_format(path) != find_format(like):
-        raise ValueError(f"{path} and {like} are of different formats")
+    """Write `values` with the encoding and the header of the mask `like`, all or nothing."""
+    _check_same_format(path, like)
     _mask_module(like).write_mask(path, values, like)
 
 
-def _module(path: Path) -> FormatModule:
-    entry = find_format(path)
+def read_segments(path: Path) -> tuple[dict[str, BoolArray], Grid]:
+    return _segment_module(path).read_segments(path)
+
+
+def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> None:
+    """Write `like` with some of its segments replaced, all or nothing; names must be known."""
+    _check_same_format(path, like)
+    _segment_module(like).write_segments(path, masks, like)
+
+
+def _check_same_format(path: Path, like: Path) -> None:
+    if find_format(path) != find_format(like):
+        raise ValueError(f"{path} and {like} are of different formats")
+
+
+def _find(path: Path) -> Format:
+    entry = SERIES if path.is_dir() else find_format(path)
     if entry is None:
         raise UnreadableFileError(
             str(path),
@@ -121,21 +195,39 @@ def _module(path: Path) -> FormatModule:
             got=f"the ending {path.suffix!r}",
             remedy="Convert the file to one of these formats.",
         )
-    return _load(entry.module)
+    return entry
 
 
-def _mask_module(path: Path) -> FormatModule:
-    entry = find_format(path)
-    if entry is not None and not entry.holds_masks:
+def _image_module(path: Path) -> ImageModule:
+    return cast(ImageModule, _load(_find(path).images))
+
+
+def _mask_module(path: Path) -> MaskModule:
+    entry = _find(path)
+    if entry.layered:
+        raise ValueError(f"{path} holds segments: read_segments")
+    return cast(MaskModule, _load(_masks(path, entry)))
+
+
+def _segment_module(path: Path) -> SegmentModule:
+    entry = _find(path)
+    if not entry.layered:
+        raise ValueError(f"{path} holds one number a pixel: read_mask")
+    return cast(SegmentModule, _load(_masks(path, entry)))
+
+
+def _masks(path: Path, entry: Format) -> str:
+    if entry.masks is None:
+        why = "which changes the values at every edge" if entry.name == "JPEG" else "of images"
         raise UnreadableFileError(
             str(path),
-            expected="a mask in a lossless format",
-            got=f"{entry.name}, which changes the values at every edge",
-            remedy="Export the mask again as PNG or TIFF.",
+            expected="a mask in a lossless format that holds masks",
+            got=f"{entry.name}, {why}",
+            remedy="Export the mask again, as PNG, TIFF, NIfTI or NRRD for example.",
         )
-    return _module(path)
+    return entry.masks
 
 
 @cache
-def _load(module: str) -> FormatModule:
-    return cast(FormatModule, import_module(module))
+def _load(module: str) -> Any:
+    return import_module(module)
