@@ -307,6 +307,22 @@ def test_the_number_of_threads_does_not_matter(monkeypatch: pytest.MonkeyPatch) 
             assert np.array_equal(flags, expected)
 
 
+@pytest.mark.parametrize("room", [0, 2_000, 1 << 20])
+def test_how_much_is_remembered_between_passes_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(selection, "_PIECE_VALUES", 300)
+    monkeypatch.setattr(selection, "_MEMORY", room)
+    rng = np.random.default_rng(8)
+    labels = rng.integers(0, 3, 2_000)
+    probs = softmax(rng, labels, 3).astype(np.float32)
+    for method in METHODS:
+        expected = sorted_reference(labels, probs, method)
+        for engine in ENGINES:
+            flags = flag_errors(labels, probs, method=method, engine=engine, workers=2)
+            assert np.array_equal(flags, expected), (method, engine)
+
+
 def test_inputs_are_not_changed() -> None:
     rng = np.random.default_rng(7)
     labels = rng.integers(0, 3, 300)

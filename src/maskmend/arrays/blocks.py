@@ -186,12 +186,15 @@ class BlockReader:
         self._values = np.empty(num_classes * self.pixels, kind.work)
         self._classes = num_classes
 
-    def blocks(self, run: Run) -> Iterator[Block]:
-        """Blocks of a run, in order; each is only valid until the next one is asked for."""
+    def spans(self, run: Run) -> Iterator[tuple[int, int]]:
+        """Where the blocks of a run start and stop, in order."""
         for start in range(0, len(run), self.pixels):
-            stop = min(start + self.pixels, len(run))
-            labels = self._given(run.labels[start:stop])
-            yield Block(start, stop, labels, self._work(run.probs[..., start:stop]))
+            yield start, min(start + self.pixels, len(run))
+
+    def read(self, run: Run, start: int, stop: int) -> Block:
+        """A block of a run; it is only valid until the next one is read."""
+        labels = self._given(run.labels[start:stop])
+        return Block(start, stop, labels, self._work(run.probs[..., start:stop]))
 
     def _given(self, labels: Labels) -> NDArray[np.uint8]:
         """Labels as bytes, ignored ones as K or more; shares memory where they are that already."""

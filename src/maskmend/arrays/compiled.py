@@ -33,6 +33,8 @@ from maskmend.arrays.kernels import (
 from maskmend.core import BoolArray
 
 _SELF, _REST = -1, -2
+# pixels whose temporary values stay in the fastest cache
+_TILE = 2048
 # up to here selecting a pixel's own class from all of them is quicker than looking it up
 _FEW = 8
 # what float32 lacks of the bits of float64
@@ -49,19 +51,27 @@ def _kernel(returns: str, *rest: str) -> Callable[[Any], Any]:
 
 
 @njit(inline="always")
-def _own(labels, probs, own):
-    """Self-confidence of each pixel; that of a skipped pixel means nothing."""
+def _own_of(labels, probs, start, own):
+    """Self-confidence of each pixel of a tile; that of a skipped pixel means nothing."""
+    first = probs[0, start : start + len(labels)]
     if len(probs) <= _FEW:
         for x in range(len(labels)):
-            own[x] = probs[0, x]
+            own[x] = first[x]
         for k in range(1, len(probs)):
+            row = probs[k, start : start + len(labels)]
             for x in range(len(labels)):
-                value, so_far = probs[k, x], own[x]
+                value, so_far = row[x], own[x]
                 own[x] = value if labels[x] == k else so_far
     else:
         for x in range(len(labels)):
             given = labels[x]
-            own[x] = probs[given if given < len(probs) else 0, x]
+            own[x] = probs[given if given < len(probs) else 0, start + x]
+
+
+@njit(inline="always")
+def _own(labels, probs, own):
+    """Self-confidence of each pixel of a block."""
+    _own_of(labels, probs, 0, own)
 
 
 @njit(inline="always")
@@ -95,40 +105,38 @@ def _column(kind, labels, probs, own, half, score, bits):
 
 
 @njit(inline="always")
-def _guesses(labels, probs, least, present, guess):
-    """Class that each pixel confidently is, or K."""
+def _guesses(probs, start, least, present, number, highest, most, guess):
+    """Class that each pixel of a tile confidently is, or K; the rest is room to work in."""
     classes = len(probs)
-    number = np.zeros(len(labels), np.int32)
-    most = np.zeros(len(labels), np.int32)
-    highest = np.full(len(labels), probs.dtype.type(-1))
-    for x in range(len(labels)):
-        guess[x] = classes
+    for x in range(len(guess)):
+        number[x], most[x], highest[x], guess[x] = 0, 0, -1, classes
     for k in range(classes):
         if not present[k]:
             continue
-        cutoff = least[k]
-        for x in range(len(labels)):
-            value, only, so_far, best = probs[k, x], guess[x], most[x], highest[x]
+        cutoff, row = least[k], probs[k, start : start + len(guess)]
+        for x in range(len(guess)):
+            value, only, so_far, best = row[x], guess[x], most[x], highest[x]
             confident = value >= cutoff
             number[x] += 1 if confident else 0
             guess[x] = k if confident else only
             better = value > best
             most[x] = k if better else so_far
             highest[x] = value if better else best
-    for x in range(len(labels)):
+    for x in range(len(guess)):
         only, best = guess[x], most[x]
         guess[x] = best if number[x] > 1 else only
 
 
 @njit(inline="always")
-def _doubts(labels, probs, own, slack, found):
-    """1 where a class is more probable than the given one and the slack, else 0."""
+def _doubts(labels, probs, start, own, slack, found):
+    """1 where a class is more probable than the given one and the slack, else 0; of a tile."""
     for x in range(len(labels)):
         found[x] = 0
     for k in range(len(probs)):
+        row = probs[k, start : start + len(labels)]
         for x in range(len(labels)):
             raised = own[x] + slack
-            value = probs[k, x]
+            value = row[x]
             above = (value > raised) & (labels[x] != k)
             equal = (value == raised) & (labels[x] > k)
             found[x] |= 1 if above | equal else 0
@@ -215,34 +223,39 @@ def _count_scores(
 
 @_kernel("i8", "{real}[::1]", "b1[::1]", "{real}", "i8[:, :, ::1]")
 def _count_confident(labels, probs, least, present, slack, joint):
-    classes = len(probs)
-    own = np.empty(len(labels), probs.dtype)
-    guess = np.empty(len(labels), np.int32)
-    doubted = np.empty(len(labels), np.int32)
-    _own(labels, probs, own)
-    _guesses(labels, probs, least, present, guess)
-    _doubts(labels, probs, own, slack, doubted)
+    classes, lanes = len(probs), len(joint) - 1  # 3 or 0
+    room, real = np.empty((4, _TILE), np.int32), np.empty((2, _TILE), probs.dtype)
     errors = 0
-    for x in range(len(labels)):
-        doubt = doubted[x]
-        wrong = (guess[x] < classes) & (guess[x] != labels[x]) & (labels[x] < classes)
-        errors += doubt if wrong else 0
-    lanes = len(joint) - 1  # 3 or 0
-    for x in range(len(labels)):
-        given = labels[x]
-        if given < classes:
-            joint[x & lanes, given, guess[x]] += 1
+    for start in range(0, len(labels), _TILE):
+        some = labels[start : start + _TILE]
+        size = len(some)
+        guess, doubted = room[0, :size], room[1, :size]
+        own, highest = real[0, :size], real[1, :size]
+        _own_of(some, probs, start, own)
+        _guesses(probs, start, least, present, room[2, :size], highest, room[3, :size], guess)
+        _doubts(some, probs, start, own, slack, doubted)
+        for x in range(size):
+            doubt = doubted[x]
+            wrong = (guess[x] < classes) & (guess[x] != some[x]) & (some[x] < classes)
+            errors += doubt if wrong else 0
+        for x in range(size):
+            given = some[x]
+            if given < classes:
+                joint[x & lanes, given, guess[x]] += 1
     return errors
 
 
 @_kernel("i8", "{real}", "i8[::1]")
 def _find_undecided(labels, probs, bound, index):
-    own = np.empty(len(labels), probs.dtype)
-    _own(labels, probs, own)
+    room = np.empty(_TILE, probs.dtype)
     found = 0
-    for x in range(len(labels)):
-        index[found] = x
-        found += (own[x] <= bound) & (labels[x] < len(probs))
+    for start in range(0, len(labels), _TILE):
+        some = labels[start : start + _TILE]
+        own = room[: len(some)]
+        _own_of(some, probs, start, own)
+        for x in range(len(some)):
+            index[found] = start + x
+            found += (own[x] <= bound) & (some[x] < len(probs))
     return found
 
 
@@ -360,12 +373,13 @@ def _mark_errors(
         flagged[x] = (taken[x] == wanted) & (labels[x] < classes)
     other = np.empty(len(labels), np.int32)
     if confident > 0:
-        _guesses(labels, probs, least, present, other)
+        number, most = np.empty_like(other), np.empty_like(other)
+        _guesses(probs, 0, least, present, number, np.empty_like(own), most, other)
         for x in range(len(labels)):
             sure = (other[x] < classes) & (other[x] != labels[x]) & (labels[x] < classes)
             flagged[x] = flagged[x] | sure if confident == 3 else flagged[x] & sure
     if only_doubted:
-        _doubts(labels, probs, own, slack, other)
+        _doubts(labels, probs, 0, own, slack, other)
         for x in range(len(labels)):
             flagged[x] &= other[x] == 1
 
@@ -388,7 +402,7 @@ def _mark_untied(labels, probs, kinds, slots, highest, ranking, slack, flagged):
     own = np.empty(len(labels), probs.dtype)
     doubted = np.empty(len(labels), np.int32)
     _own(labels, probs, own)
-    _doubts(labels, probs, own, slack, doubted)
+    _doubts(labels, probs, 0, own, slack, doubted)
     here = np.empty(len(labels), np.int32)
     number = 0
     for x in range(len(labels)):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +58,43 @@ class PassPlan:
         return int(self.slots.max()) + 1
 
 
+Ranked = tuple[NDArray[np.integer[Any]] | slice, Given, Floats]
+"""The pixels of a block that a ranking looks at: where they are, labels, and probabilities."""
+
+
+class Memory:
+    """Undecided pixels that an earlier pass has found, of one thread, up to a number of bytes.
+
+    Only for pixels that stay where they are from pass to pass: those of arrays in memory.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._left = most_bytes
+        self._blocks: dict[tuple[int, int], Ranked] = {}
+
+    def recall(self, place: int, start: int) -> Ranked | None:
+        """Those of the block of a piece that begins at `start`, if they are remembered."""
+        return self._blocks.get((place, start))
+
+    def keep(self, place: int, start: int, ranked: Ranked) -> None:
+        """Remember them if there is room."""
+        where, labels, probs = ranked
+        if isinstance(where, slice) or (place, start) in self._blocks:
+            return
+        small = where.astype(np.int32)
+        size = small.nbytes + labels.nbytes + probs.nbytes
+        if 0 < size <= self._left:
+            self._left -= size
+            self._blocks[place, start] = small, labels, probs
+
+
 class Counter:
     """Counts or marks the pixels of many cases, in one thread; not a value, but makes them."""
 
-    def __init__(self, plan: PassPlan, engine: ModuleType) -> None:
+    def __init__(self, plan: PassPlan, engine: ModuleType, memory: Memory | None = None) -> None:
         classes = plan.num_classes
         self._plan = plan
+        self._memory = memory or Memory(0)
         self._kernels = engine
         compiled = engine is not kernels
         self._reader = BlockReader(plan.kind, classes, plan.ignore, contiguous=compiled)
@@ -92,11 +123,13 @@ class Counter:
         bound = _SURE * self._plan.kind.scale + self._bounds.tolerance
         return bound if self._plan.rule.doubted and bound < self._bounds.high else None
 
-    def _ranked(self, block: Block) -> tuple[NDArray[np.int64] | slice, Given, Floats]:
-        """The pixels of a block that a ranking looks at: where, labels, and probabilities."""
+    def _ranked(self, block: Block, place: int) -> Ranked:
+        """The pixels of a block that a ranking looks at; remembered if there is room."""
         if self._sure is None:
             return slice(None), block.labels, block.probs
-        return self._kernels.undecided(block.labels, block.probs, self._sure)  # type: ignore[no-any-return]
+        ranked: Ranked = self._kernels.undecided(block.labels, block.probs, self._sure)
+        self._memory.keep(place, block.start, ranked)
+        return ranked
 
     def add_case(
         self, labels: Labels, probs: Probabilities, class_axis: int, case: int, name: str
@@ -115,23 +148,33 @@ class Counter:
     def add_run(self, run: Run, case: int, name: str) -> None:
         """Count part of a case."""
         self._check_kind(run, name)
-        for block in self._blocks(run, name):
-            self._count(block, case)
+        everything = self._plan.counts & {"sums", "confident"}
+        for start, stop in self._reader.spans(run):
+            ranked = None if everything else self._memory.recall(case, start)
+            if ranked is None:
+                block = self._read(run, start, stop, name)
+                self._count_all(block)
+                ranked = self._ranked(block, case) if self._ranks else None
+            if ranked is not None:
+                self._count_ranked(ranked, case)
 
-    def _blocks(self, run: Run, name: str) -> Iterator[Block]:
-        """The blocks of a run, checked if no earlier pass has done so."""
+    @property
+    def _ranks(self) -> bool:
+        return not self._plan.counts.isdisjoint({"histogram", "candidates"})
+
+    def _read(self, run: Run, start: int, stop: int, name: str) -> Block:
+        """A block of a run, checked if no earlier pass has done so."""
         plan, bounds = self._plan, self._bounds
-        for block in self._reader.blocks(run):
-            if not plan.checked:
-                labels = run.labels[block.start : block.stop]
-                check_labels(labels, plan.num_classes, plan.ignore, name)
-                if not self._kernels.all_good(
-                    block.probs, bounds.low, bounds.high, bounds.whole, bounds.tolerance
-                ):
-                    refuse_bad(block, bounds, name)
-            yield block
+        block = self._reader.read(run, start, stop)
+        if not plan.checked:
+            check_labels(run.labels[start:stop], plan.num_classes, plan.ignore, name)
+            if not self._kernels.all_good(
+                block.probs, bounds.low, bounds.high, bounds.whole, bounds.tolerance
+            ):
+                refuse_bad(block, bounds, name)
+        return block
 
-    def _count(self, block: Block, case: int) -> None:
+    def _count_all(self, block: Block) -> None:
         plan, labels, probs = self._plan, block.labels, block.probs
         if "sums" in plan.counts:
             sums = np.zeros_like(self._sizes)
@@ -139,15 +182,16 @@ class Counter:
             self._kernels.sum_given(labels, probs, scale, self._sizes, sums)
             # the sums of a block fit in 63 bits, those of all cases may not
             self._sums = [a + b for a, b in zip(self._sums, sums.tolist(), strict=True)]
-        if "histogram" in plan.counts:
-            _, some, their = self._ranked(block)
-            self._kernels.count_scores(some, their, self._slots, plan.bins, self._histogram)
         if "confident" in plan.counts:
             self._errors += self._kernels.count_confident(
                 labels, probs, plan.cutoffs, self._sizes, self._joint
             )
+
+    def _count_ranked(self, ranked: Ranked, case: int) -> None:
+        plan, (_, some, their) = self._plan, ranked
+        if "histogram" in plan.counts:
+            self._kernels.count_scores(some, their, self._slots, plan.bins, self._histogram)
         if "candidates" in plan.counts:
-            _, some, their = self._ranked(block)
             slots, scores = self._kernels.gather_scores(
                 some, their, self._slots, *self._windows, plan.bins.half
             )
@@ -186,20 +230,23 @@ class Counter:
         """Write the errors of a case to flagged, (N,), in C order."""
         left, start = self.ties_left(case), 0
         for run in split_runs(labels, probs, class_axis=class_axis, case=name):
-            self.mark_run(run, left, name, flagged[start : start + len(run)])
+            self.mark_run(run, left, case, name, flagged[start : start + len(run)])
             start += len(run)
 
     def ties_left(self, case: int) -> Counts:
         """How many pixels at just the cut each ranking takes from a case."""
         return self._plan.cuts.left(case)
 
-    def mark_run(self, run: Run, left: Counts, name: str, flagged: BoolArray) -> None:
+    def mark_run(self, run: Run, left: Counts, case: int, name: str, flagged: BoolArray) -> None:
         """Write the errors of part of a case.  left: its ties to be taken; counted down."""
         plan = self._plan
         self._check_kind(run, name)
         cuts = plan.cuts.scores
-        for block in self._blocks(run, name):
-            where, labels, probs = self._ranked(block)
+        for start, stop in self._reader.spans(run):
+            ranked = self._memory.recall(case, start)
+            if ranked is None:
+                ranked = self._ranked(self._read(run, start, stop, name), case)
+            where, labels, probs = ranked
             found = np.empty(len(labels), bool)
             self._kernels.mark_errors(
                 labels,
@@ -212,8 +259,8 @@ class Counter:
                 plan.cutoffs,
                 found,
             )
-            flagged[block.start : block.stop] = False
-            flagged[block.start : block.stop][where] = found
+            flagged[start:stop] = False
+            flagged[start:stop][where] = found
 
     def _check_kind(self, run: Run, name: str) -> None:
         plan = self._plan

@@ -45,7 +45,7 @@ from maskmend.arrays.confidence import (
     statistics,
 )
 from maskmend.arrays.kernels import Bins, Cutoffs, Rule, Slots
-from maskmend.arrays.passes import Counter, PassPlan
+from maskmend.arrays.passes import Counter, Memory, PassPlan
 from maskmend.core import BoolArray
 from maskmend.errors import SettingsError
 
@@ -198,9 +198,13 @@ class ErrorSearch:
         counter.mark_case(labels, probs, class_axis, case, f"case {case}", flagged)
         return flagged.reshape(labels.shape)
 
-    def counter(self, work: int) -> Counter:
-        """A counter for the pass under way.  work: probabilities that it is about to read."""
-        return Counter(self._plan(), kernels.load(self.engine, work))
+    def counter(self, work: int, memory: Memory | None = None) -> Counter:
+        """A counter for the pass under way.
+
+        work: probabilities that it is about to read.  memory: what earlier passes of the same
+        thread remember of the same arrays.
+        """
+        return Counter(self._plan(), kernels.load(self.engine, work), memory)
 
     def _plan(self) -> PassPlan:
         slots = self._slots()

@@ -44,7 +44,7 @@ import numpy as np
 from maskmend.arrays.accumulate import Tally
 from maskmend.arrays.blocks import Labels, Probabilities, Run, split_runs
 from maskmend.arrays.confidence import Statistics
-from maskmend.arrays.passes import Counter
+from maskmend.arrays.passes import Counter, Memory
 from maskmend.arrays.search import METHODS, ErrorSearch, least_passes
 from maskmend.core import BoolArray
 from maskmend.errors import SettingsError
@@ -62,6 +62,9 @@ __all__ = [
 _PIECE_VALUES = 1 << 19
 # more of them wait for the memory, and each has a histogram of its own
 _MOST_THREADS = 8
+
+# bytes of undecided pixels that all threads together remember from one pass to the next
+_MEMORY = 24 << 20
 
 CaseArrays = tuple[Labels, Probabilities]
 
@@ -95,19 +98,19 @@ def flag_errors(
     pieces = list(_pieces(runs, flagged, num_classes))
     threads_wanted = min(cpu_count(), _MOST_THREADS) if workers is None else workers
     workers = max(min(threads_wanted, len(pieces)), 1)
-    shares = [pieces[k::workers] for k in range(workers)]
+    shares = [_Share(pieces[k::workers], Memory(_MEMORY // workers)) for k in range(workers)]
 
-    def count(share: Sequence[_Piece]) -> Tally:
-        counter = search.counter(probs.size)
-        for piece in share:
+    def count(share: _Share) -> Tally:
+        counter = search.counter(probs.size, share.memory)
+        for piece in share.pieces:
             counter.add_run(piece.run, piece.place, "labels")
         return counter.tally()
 
-    def mark(share: Sequence[_Piece]) -> None:
-        counter = search.counter(probs.size)
-        for piece in share:
+    def mark(share: _Share) -> None:
+        counter = search.counter(probs.size, share.memory)
+        for piece in share.pieces:
             left = counter.ties_left(piece.place)
-            counter.mark_run(piece.run, left, "labels", piece.flagged)
+            counter.mark_run(piece.run, left, piece.place, "labels", piece.flagged)
 
     with ThreadPoolExecutor(workers) as threads:
         while not search.ready:
@@ -124,6 +127,14 @@ class _Piece:
     place: int
     run: Run
     flagged: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class _Share:
+    """What one thread works on in every pass."""
+
+    pieces: Sequence[_Piece]
+    memory: Memory
 
 
 def _pieces(runs: Iterable[Run], flagged: BoolArray, num_classes: int) -> Iterator[_Piece]:
