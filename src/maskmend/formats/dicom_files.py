@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.pixels.utils import get_expected_length
+from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from maskmend.errors import UnreadableFileError
@@ -30,6 +31,10 @@ FLOATS, DOUBLES, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of segmentations: Segmentation Storage, Label Map Segmentation Storage."""
+
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99",
+          "1.2.840.10008.1.2.2")  # fmt: skip
+"""Transfer syntaxes whose pixels are stored as they are, so that their length is known."""
 
 DEFERRED_BYTES = 4096
 """A header is read without the elements that are longer, which are the pixels and tables."""
@@ -115,11 +120,12 @@ def open_whole(path: Path) -> FileDataset:
 
 def _parse(path: Path, tags: list[int | str] | None) -> FileDataset:
     force = _begins_without_preamble(path)
-    dataset = dcmread(path, defer_size=DEFERRED_BYTES, specific_tags=tags, force=force)
+    wanted = None if tags is None else [Tag(tag) for tag in tags]
+    dataset = dcmread(path, defer_size=DEFERRED_BYTES, specific_tags=wanted, force=force)
     _complete_meta(dataset)
     if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
         # what was deferred lies in the inflated bytes, at no place of the file
-        dataset = dcmread(path, specific_tags=tags)
+        dataset = dcmread(path, specific_tags=wanted)
     return dataset
 
 
@@ -150,17 +156,17 @@ def has_pixels(dataset: Dataset) -> bool:
 
 
 def _check_whole(path: Path, dataset: FileDataset) -> None:
-    element = dataset.get_item(_pixel_tag(dataset), keep_deferred=True)
-    native = not transfer_syntax(dataset).is_encapsulated
-    # elements that were parsed have their value; raw ones only have a length and a place
-    start, length = getattr(element, "value_tell", 0), getattr(element, "length", None)
+    element: Any = dataset.get_item(_pixel_tag(dataset), keep_deferred=True)
+    stated = getattr(element, "length", 0xFFFFFFFF)
     if element.value is not None:
         held = len(element.value)
     else:
-        held = min(length, path.stat().st_size - start)
-    stated = held if length in (None, 0xFFFFFFFF) else length
-    needed = max(stated, get_expected_length(dataset)) if native else max(stated, 1)
-    if held < needed:
+        # deferred: its bytes were passed over, whether they are there or not
+        held = min(stated, path.stat().st_size - element.value_tell)
+    needed = held if stated == 0xFFFFFFFF else stated
+    if transfer_syntax(dataset) in NATIVE:
+        needed = max(needed, get_expected_length(dataset))
+    if held < max(needed, 1):
         raise unreadable(path, f"pixel data cut off: {max(held, 0)} of {needed} bytes")
 
 
