@@ -138,6 +138,8 @@ def _background(dataset: Dataset, kind: str, names: dict[int, str]) -> tuple[int
 
 
 def _check_segmentation(path: Path, dataset: FileDataset) -> None:
+    if "SOPClassUID" not in dataset:
+        raise unreadable(path, "a file that names no kind of object (SOP class)")
     if not is_segmentation(dataset):
         raise MaskValueError(
             str(path),
