@@ -117,6 +117,14 @@ def changed_masks(path: Path) -> tuple[str, Mask]:
     return name, masks[name] ^ (flipped & ~others)
 
 
+def _sources(frame: Dataset) -> list[str]:
+    return [
+        image.ReferencedSOPInstanceUID
+        for derivation in frame.DerivationImageSequence
+        for image in derivation.SourceImageSequence
+    ]
+
+
 class TestReading:
     @BY_SEG
     def test_as_highdicom_reads_it(self, samples: Path, name: str) -> None:
@@ -284,33 +292,26 @@ class TestWriting:
         assert [c.InStackPositionNumber for c in contents] == [1, 2, 3]
         assert [list(c.DimensionIndexValues) for c in contents] == [[1, 1], [1, 2], [1, 3]]
 
-    def test_a_source_between_known_ones(self, samples: Path, tmp_path: Path) -> None:
-        # without the frame in the middle, as it would be stored if that slice were empty
-        path = samples / "dcmqi" / "segmentations" / "liver.dcm"
+    @pytest.mark.parametrize("listed_in_order", [True, False])
+    def test_a_source_between_known_ones(
+        self, samples: Path, tmp_path: Path, listed_in_order: bool
+    ) -> None:
+        whole = dcmread(samples / "dcmqi" / "segmentations" / "liver.dcm")
+        expected = [_sources(f) for f in whole.PerFrameFunctionalGroupsSequence]
+        order = [0, 1, 2] if listed_in_order else [1, 0, 2]
+        listed = whole.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+        for instance, k in zip(listed, order, strict=True):
+            instance.ReferencedSOPInstanceUID = expected[k][0]
+        path, gapped, target = (tmp_path / f"{name}.dcm" for name in ("path", "gapped", "target"))
+        whole.save_as(path)
         masks, _ = formats.read_segments(path)
-        gapped = masks["Liver"].copy()
-        gapped[1] = False
-        middle, target = tmp_path / "gapped.dcm", tmp_path / "seg.dcm"
-        formats.write_segments(middle, {"Liver": gapped}, path)
-        sparse = dcmread(middle)
-        assert sparse.NumberOfFrames == 2
-        formats.write_segments(target, masks, middle)
-        instances = [
-            instance.ReferencedSOPInstanceUID
-            for instance in sparse.ReferencedSeriesSequence[0].ReferencedInstanceSequence
-        ]
-        sources = [
-            [i.ReferencedSOPInstanceUID for d in f.DerivationImageSequence
-             for i in d.SourceImageSequence]
-            for f in dcmread(target).PerFrameFunctionalGroupsSequence
-        ]  # fmt: skip
-        expected = [
-            [f.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
-            for f in dcmread(path).PerFrameFunctionalGroupsSequence
-        ]
-        in_order = [instances.index(uid) for (uid,) in expected]
-        known = in_order in ([0, 1, 2], [2, 1, 0])
-        assert sources == (expected if known else [expected[0], [], expected[2]])
+        # without the frame in the middle, as it is stored where that slice is empty
+        formats.write_segments(gapped, {"Liver": masks["Liver"] & [[[True]], [[False]], [[True]]]},
+                               path)  # fmt: skip
+        assert dcmread(gapped).NumberOfFrames == 2
+        formats.write_segments(target, masks, gapped)
+        found = [_sources(f) for f in dcmread(target).PerFrameFunctionalGroupsSequence]
+        assert found == (expected if listed_in_order else [expected[0], [], expected[2]])
 
     def test_a_fraction_stays_where_the_state_does(self, samples: Path, tmp_path: Path) -> None:
         path = samples / "highdicom" / "seg_image_ct_true_fractional.dcm"
@@ -349,6 +350,12 @@ class TestWriting:
         assert float(place.XOffsetInSlideCoordinateSystem) == 23.444384
         assert float(place.YOffsetInSlideCoordinateSystem) == 25.676105
         assert list(frame.FrameContentSequence[0].DimensionIndexValues) == [1, 2, 4, 4, 2, 1]
+
+    def test_no_segment_named(self, samples: Path, tmp_path: Path) -> None:
+        for name in ("ct_binary", "sm_control_labelmap", "sm_dots"):
+            path = samples / "highdicom" / f"seg_image_{name}.dcm"
+            formats.write_segments(tmp_path / path.name, {}, path)
+            assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
     def test_private_elements_stay(self, samples: Path, tmp_path: Path) -> None:
         source = dcmread(samples / "highdicom" / "seg_image_ct_binary.dcm")

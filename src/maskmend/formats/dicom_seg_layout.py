@@ -66,6 +66,13 @@ class Layout:
             return tuple((slot,) for slot in range(self.grid.shape[0]))
         return self.corners or ((),)
 
+    def extent(self, place: Place) -> tuple[int, int]:
+        """Rows and columns of a frame that are on the grid: the last tiles may reach beyond it."""
+        if self.stack is not None or not place:
+            return self.size
+        (rows, columns), (down, across) = self.grid.shape, place
+        return min(self.size[0], rows - down), min(self.size[1], columns - across)
+
     def window(self, array: NDArray[np.bool_], place: Place) -> BoolArray:
         """The part of an array on the grid that a frame covers; a view."""
         if self.stack is not None or not place:
