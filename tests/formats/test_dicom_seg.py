@@ -13,7 +13,8 @@ import SimpleITK
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEG2000Lossless
 
 from maskmend import formats
 from maskmend.core import Grid
@@ -365,6 +366,107 @@ class TestWriting:
         mask = formats.read_segments(path)[0]["first segment"]
         formats.write_segments(target, {"first segment": ~mask}, path)
         assert dcmread(target).private_block(0x0099, "maskmend test")[1].value == b"kept"
+
+
+def made_by_highdicom(
+    path: Path, source: Path, masks: dict[str, Mask], kind: str, **more: Any
+) -> Path:
+    """A segmentation of a file with several frames."""
+    descriptions = [
+        highdicom.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=name,
+            segmented_property_category=codes.SCT.Organ,
+            segmented_property_type=codes.SCT.Liver,
+            algorithm_type="MANUAL",
+        )
+        for number, name in enumerate(masks, start=1)
+    ]
+    pixels = np.stack(list(masks.values()), axis=-1).astype(np.uint8)
+    seg = highdicom.seg.Segmentation(
+        source_images=[dcmread(source)],
+        pixel_array=pixels if pixels.ndim == 4 else pixels[None],
+        segmentation_type=kind,
+        segment_descriptions=descriptions,
+        series_instance_uid="1.2.8",
+        series_number=2,
+        sop_instance_uid="1.2.9",
+        instance_number=1,
+        manufacturer="nobody",
+        manufacturer_model_name="none",
+        software_versions="1",
+        device_serial_number="1",
+        **more,
+    )
+    seg.save_as(path)
+    return path
+
+
+class TestMade:
+    @pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+    @pytest.mark.parametrize("full", [True, False])
+    def test_tiles_that_reach_beyond_the_slide(
+        self, samples: Path, tmp_path: Path, kind: str, full: bool
+    ) -> None:
+        labels = np.random.default_rng(0).integers(0, 3, (50, 50))
+        labels[16:32, 16:32] = 0
+        masks = {"a": labels == 1, "b": labels == 2}
+        # 16 x 16 on 50 x 50: the last tiles have 2 rows or columns within
+        path = made_by_highdicom(
+            tmp_path / "seg.dcm", samples / "highdicom" / "sm_image.dcm", masks, kind,
+            tile_pixel_array=True, tile_size=(16, 16), omit_empty_frames=not full,
+            dimension_organization_type="TILED_FULL" if full else "TILED_SPARSE",
+        )  # fmt: skip
+        found, grid = formats.read_segments(path)
+        for name, mask in masks.items():
+            assert np.array_equal(found[name], mask)
+        assert grid == Grid((50, 50), (0.000499, 0.000499))
+        wanted = {"a": masks["a"].copy(), "b": masks["b"].copy()}
+        wanted["a"][[49, 20], [49, 20]] = True
+        wanted["b"][[49, 20], [49, 20]] = False
+        wanted["b"][20, 21] = True
+        target = tmp_path / "target.dcm"
+        formats.write_segments(target, wanted, path)
+        found, still = formats.read_segments(target)
+        assert still == grid
+        for name, other in zip(wanted, by_highdicom(target, grid), strict=True):
+            assert np.array_equal(found[name], wanted[name])
+            assert np.array_equal(other, wanted[name])
+        grown = dcmread(target).NumberOfFrames - dcmread(path).NumberOfFrames
+        assert grown == (0 if full else 1 if kind == "LABELMAP" else 2)
+
+    def test_the_frame_of_a_source_with_several(self, samples: Path, tmp_path: Path) -> None:
+        source = samples / "dcmqi" / "segmentations" / "23x38x3" / "multiframe" / "mf.dcm"
+        mask = np.zeros((3, 38, 23), np.bool_)
+        mask[[0, 2], 5:9, 5:9] = True
+        path = made_by_highdicom(tmp_path / "seg.dcm", source, {"a": mask}, "BINARY")
+        assert dcmread(path).NumberOfFrames == 2
+        mask = formats.read_segments(path)[0]["a"]
+        mask[1, 7, 7] = True
+        target = tmp_path / "target.dcm"
+        formats.write_segments(target, {"a": mask}, path)
+        numbers = [
+            int(f.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber)
+            for f in dcmread(target).PerFrameFunctionalGroupsSequence
+        ]
+        assert sorted(numbers) == [1, 2, 3]
+        assert numbers[1] == 2
+
+    @pytest.mark.parametrize("syntax", [ExplicitVRBigEndian, JPEG2000Lossless])
+    def test_what_cannot_be_written_without_loss(
+        self, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: UID
+    ) -> None:
+        seg = dcmread(samples / "highdicom" / "seg_image_ct_true_fractional.dcm")
+        path, target = tmp_path / "seg.dcm", tmp_path / "target.dcm"
+        seg.save_as(path)
+        mask = ~formats.read_segments(path)[0]["first segment"]
+        # as if the file had this transfer syntax, and no encoder were installed
+        monkeypatch.setattr("maskmend.formats.dicom_seg_writing.transfer_syntax", lambda _: syntax)
+        monkeypatch.setattr("maskmend.formats.dicom_seg_writing.LOSSLESS", ())
+        with pytest.raises(UnreadableFileError, match="can be written without loss") as caught:
+            formats.write_segments(target, {"first segment": mask}, path)
+        assert syntax.name in str(caught.value)
+        assert not target.exists()
 
 
 class TestMoreSlices:

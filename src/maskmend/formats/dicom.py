@@ -292,7 +292,7 @@ def _check_one_series(folder: Path, headers: Sequence[tuple[Path, FileDataset]])
         )
     for path, header in headers:
         uid = str(header.get("SOPInstanceUID", ""))
-        if uid in instances:
+        if uid and uid in instances:
             raise unreadable(
                 folder,
                 f"{instances[uid]} and {path.name} with the SOPInstanceUID {uid}",
