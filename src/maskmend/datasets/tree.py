@@ -47,7 +47,8 @@ class FolderTree:
         drafts, sentences = pair_files(self)
         return Found(
             self.root, self.layout, drafts, tuple(self.images), self.planes,
-            label_maps=self.layout == LABEL_MAPS, understood=sentences, skipped=tuple(describe_skipped(self)),
+            label_maps=self.layout == LABEL_MAPS, understood=sentences,
+            skipped=tuple(describe_skipped(self)),
         )  # fmt: skip
 
 

@@ -184,9 +184,7 @@ def _read_file(path: Path, dataset: FileDataset) -> tuple[NDArray[Any], Grid]:
         target = image[(slice(None), *place)]
         # the last tiles may reach beyond the matrix
         rows, columns = target.shape[-2:]
-        target[...] = channels_of(frame, number, values, dataset, values.dtype)[
-            :, :rows, :columns
-        ]
+        target[...] = channels_of(frame, number, values, dataset, values.dtype)[:, :rows, :columns]
         decoded += 1
     if decoded != len(places):
         raise unreadable(path, f"{decoded} of {len(places)} frames")

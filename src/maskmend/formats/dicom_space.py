@@ -233,9 +233,7 @@ def _single_step(plane: Plane) -> Vector | None:
     return None if length is None else plane.normal * length
 
 
-def _check_distinct(
-    path: Path, gaps: Vector, at: Callable[[int], tuple[str, Vector]]
-) -> None:
+def _check_distinct(path: Path, gaps: Vector, at: Callable[[int], tuple[str, Vector]]) -> None:
     same = np.flatnonzero(gaps <= SAME_PLACE_MM)
     if len(same):
         (name, position), (other, _) = at(int(same[0])), at(int(same[0]) + 1)
@@ -247,9 +245,7 @@ def _check_distinct(
         )
 
 
-def _uneven(
-    path: Path, gaps: Vector, places: Sequence[tuple[str, Vector]]
-) -> UnreadableFileError:
+def _uneven(path: Path, gaps: Vector, places: Sequence[tuple[str, Vector]]) -> UnreadableFileError:
     at = int(gaps.argmax())
     (before, first), (after, last) = places[at], places[at + 1]
     return unreadable(
