@@ -1,7 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate.  audit and demo run
-the steps of it that they need.
+doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate.  audit and demo
+run the steps that they need.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def predict(
     """
     trained = trainings.load(run, f"students/{student}", weights)
     check_out(images, run.dataset, out)
-    cases, left_out = image_cases(images)
+    cases, left_out = image_cases(images, run.dataset.cases[0])
 
     def segment(case: Case) -> LabelArray:
         probs = trainings.probabilities(trained, read_new_image(run.dataset, case))

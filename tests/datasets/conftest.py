@@ -54,7 +54,8 @@ class Maker:
 
     def header(self, path: Path) -> bytes:
         """All bytes of a NIfTI file before its voxels."""
-        return bytes(nib.load(path).header.binaryblock)
+        loaded: Any = nib.load(path)
+        return bytes(loaded.header.binaryblock)
 
     def contents(self, root: Path) -> dict[str, str]:
         return {
