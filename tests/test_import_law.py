@@ -41,6 +41,7 @@ LAYERS = (
     "showing",
     "summaries",
     "progress",
+    "exporting",
     "stages",
     "cli",
     "__main__",

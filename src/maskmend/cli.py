@@ -292,6 +292,56 @@ def evaluate(
     _tell_left_out(evaluation.left_out)
 
 
+@app.command()
+def export(
+    run: RunRoot,
+    out: Annotated[Path, typer.Argument(help="New folder, or that of the same export before.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="mended: flagged pixels take the suggested class; ignore: the ignore value; "
+            "soft: mended, with soft targets and a datalist for MONAI.",
+        ),
+    ] = "mended",
+    images: Annotated[str, typer.Option(help="copy, link or none.")] = "copy",
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Flagged regions for 3D Slicer, as .seg.nrrd.")
+    ] = False,
+    ignore_value: Annotated[
+        int | None,
+        typer.Option(help="For --as ignore, where the data set has none and is not nnU-Net's."),
+    ] = None,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option(help="Case whose changes are taken; repeatable. By default all."),
+    ] = None,
+    structures: Annotated[
+        list[str] | None,
+        typer.Option(help="Structure whose changes are taken; repeatable. By default all."),
+    ] = None,
+) -> None:
+    """The mended data set in its own formats and layout, with a log of every change."""
+    from maskmend import stages
+    from maskmend.exporting.options import ExportOptions
+    from maskmend.progress import Bar
+
+    options = ExportOptions(
+        kind, images, segments, ignore_value,  # type: ignore[arg-type]
+        tuple(cases or ()), tuple(structures or ()),
+    )  # fmt: skip
+    opened = _reopen(run, {})
+    with Bar() as bar:
+        done = stages.export(opened, out, options, bar)
+    typer.echo(
+        f"\n{done.pixels} pixels changed, in {done.files.changed} mask files; "
+        f"{done.files.unchanged} are the bytes of the source.\n"
+        f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
+        f"Where to look, {done.findings} regions: {out / 'findings.csv'}"
+    )
+    _tell_left_out(opened.dataset.left_out)
+
+
 @app.command("settings")
 def show_settings(settings: SettingsFile = None, overrides: Overrides = None) -> None:
     """Print every setting with its meaning, as a YAML file to start from."""

@@ -1,6 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate; audit and demo run them.
+corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate -> export; audit and demo
+run them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from maskmend.datasets.predictions import (
     write_prediction,
 )
 from maskmend.execute import Workers, map_cases
+from maskmend.exporting.cases import Exported, export_case, finish
+from maskmend.exporting.labels import write_frame
+from maskmend.exporting.options import MENDED, ExportOptions, prepare
+from maskmend.exporting.tables import Reasons
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
@@ -201,6 +206,26 @@ def evaluate(
         elif isinstance(subject, Run):
             subject.write_table(name, table.header, table.rows)
     return evaluation
+
+
+def export(
+    run: Run, out: Path, options: ExportOptions = MENDED, listener: Listener = QUIET
+) -> Exported:
+    """The mended data set, complete, in the formats and the layout it came in; `options` for more.
+
+    OUT also gets findings.csv (flagged regions), changes.csv (each change, and why) and
+    export.json.  Cases that were not judged, and masks without a change, keep their bytes.  A
+    killed export goes on when it is called again.  Errors as of `prepare`, before any write.
+    """
+    job = prepare(run, out, options)
+    if options.kind == "ignore":
+        listener.say(f"flagged pixels take the ignore value, {job.target.ignore_value}")
+    write_frame(job)
+    reasons, done = Reasons(run), []
+    for case in run.dataset.cases:
+        done.append(export_case(job, case, reasons))
+        listener.case("export", len(done), len(run.dataset.cases))
+    return finish(job, done)
 
 
 def audit(

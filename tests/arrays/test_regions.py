@@ -104,7 +104,7 @@ def test_regions_are_those_of_a_flood_fill(shape: tuple[int, ...]) -> None:
             expected.append(
                 Region(
                     i, j, len(region),
-                    tuple((int(a), int(b) + 1) for a, b in zip(points.min(0), points.max(0), strict=True)),
+                    tuple((min(axis), max(axis) + 1) for axis in points.T.tolist()),
                     tuple(points.mean(axis=0).tolist()),
                     max(sorted(set(slices)), key=slices.count),
                     float(np.mean([margin[pixel] for pixel in region])),

@@ -1,0 +1,122 @@
+"""Soft targets as files, and the datalist that MONAI reads."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmend import files
+from maskmend.arrays.targets import soft_targets
+from maskmend.core import IGNORED, Case, FoldPlan, Grid
+from maskmend.errors import MissingFileError
+from maskmend.exporting.deciding import Decided
+from maskmend.exporting.labels import exported
+from maskmend.exporting.options import Job
+
+DATALIST = "datalist.json"
+NOT_LABELLED = -1.0
+"""Target of an ignored pixel of a structure that may overlap others: 0 is background there."""
+
+
+def write_soft(job: Job, case: Case, decision: Decided, grid: Grid) -> Path:
+    """OUT/soft/CASE.nii.gz, (x, y, z, channels), of a volume; .npy, (channels, *S), of a picture.
+
+    float32.  Exclusive classes sum to 1, and to 0 where ignored; of overlapping structures each is
+    0..1, and -1 where ignored.  Returns the path.
+    """
+    soft = soft_of(job, case, decision)
+    if len(grid.shape) == 3:
+        path = soft_path(job, case, grid)
+        _write_nifti(path, soft, grid)
+    else:
+        path = soft_path(job, case, grid)
+        files.write_array(path, soft)
+    return path
+
+
+def soft_path(job: Job, case: Case, grid: Grid) -> Path:
+    return job.out / "soft" / f"{case.id}{'.nii.gz' if len(grid.shape) == 3 else '.npy'}"
+
+
+def soft_of(job: Job, case: Case, decision: Decided) -> NDArray[np.float32]:
+    """Soft labels of the changes that are taken; elsewhere one-hot.  (num_channels, *S)."""
+    scheme = job.run.dataset.scheme
+    targets, taking_part = soft_targets(decision.given, scheme)
+    soft: NDArray[np.float32] = (targets * taking_part).astype(np.float32, copy=False)
+    if decision.flagged.any():
+        mixed = job.run.read_soft(case)
+        np.copyto(soft, mixed, where=np.broadcast_to(decision.flagged, soft.shape))
+    if scheme.overlapping:
+        soft[decision.given == IGNORED] = NOT_LABELLED
+    return soft
+
+
+def datalist_item(job: Job, case: Case, grid: Grid) -> dict[str, Any]:
+    """One entry of the datalist; paths are below OUT, or to the source where it has no images."""
+    there = exported(job, case)
+    shown = case if job.options.images == "none" else there
+    images = [_relative(job, path) for path in shown.images]
+    planes = [plane for plane in job.target.scheme.planes if plane in case.masks]
+    hard = list(dict.fromkeys(_relative(job, there.masks[plane]) for plane in planes))
+    return {
+        "case": case.id,
+        "group": case.group,
+        "image": images if len(images) > 1 else images[0],
+        "label": _relative(job, soft_path(job, case, grid)),
+        "hard_label": hard if len(hard) > 1 else hard[0],
+    }
+
+
+def write_datalist(job: Job, items: list[dict[str, Any]]) -> None:
+    """OUT/datalist.json, as `monai.data.load_decathlon_datalist` reads it.
+
+    fold: that which held the case out, where the run has folds.
+    """
+    plan = _folds(job)
+    for item in items:
+        if plan is not None and item["case"] in plan.folds:
+            item["fold"] = plan.folds[item["case"]]
+    scheme = job.run.dataset.scheme
+    names = scheme.structures if scheme.overlapping else scheme.class_names(0)
+    listed = {
+        "description": "soft labels by maskmend; the channels of a label are in this order",
+        "channels": list(names),
+        "overlapping": scheme.overlapping,
+        "numTraining": len(items),
+        "training": items,
+    }
+    files.write_json(job.out / DATALIST, listed)
+
+
+def _folds(job: Job) -> FoldPlan | None:
+    try:
+        return job.run.read_folds()
+    except MissingFileError:
+        return None
+
+
+def _relative(job: Job, path: Path) -> str:
+    # not resolved: an image may be a link, and stands where the link does
+    return Path(os.path.relpath(path.absolute(), job.out.absolute())).as_posix()
+
+
+def _write_nifti(path: Path, soft: NDArray[np.float32], grid: Grid) -> None:
+    """(x, y, z, channels), on the grid of the image."""
+    import nibabel
+
+    steps = np.diag([*reversed(grid.steps), 1.0])
+    # our columns are (z, y, x), those of NIfTI (x, y, z)
+    affine = steps if grid.affine is None else np.array(grid.affine)[:, [2, 1, 0, 3]]
+    image = nibabel.Nifti1Image(soft.T, affine)
+    image.header.set_xyzt_units("mm")
+    with (
+        files.atomic_file(path) as handle,
+        # no time and no name in the header: the same labels give the same bytes
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=handle, mtime=0) as packed,
+    ):
+        image.to_stream(packed)
