@@ -68,19 +68,25 @@ def datalist_item(job: Job, case: Case, grid: Grid) -> dict[str, Any]:
         "group": case.group,
         "image": images if len(images) > 1 else images[0],
         "label": _relative(job, soft_path(job, case, grid)),
-        "hard_label": hard if len(hard) > 1 else hard[0],
+        "hard_label": hard,
     }
 
 
 def write_datalist(job: Job, items: list[dict[str, Any]]) -> None:
     """OUT/datalist.json, as `monai.data.load_decathlon_datalist` reads it.
 
-    fold: that which held the case out, where the run has folds.
+    fold: that which held the case out, where the run has folds.  hard_label: the mended masks; left
+    out of all entries where a structure is not labelled in every case, since a batch can hold only
+    lists of one length.
     """
+    uneven = len({len(item["hard_label"]) for item in items}) > 1
     plan = _folds(job)
     for item in items:
         if plan is not None and item["case"] in plan.folds:
             item["fold"] = plan.folds[item["case"]]
+        hard = item.pop("hard_label")
+        if not uneven:
+            item["hard_label"] = hard if len(hard) > 1 else hard[0]
     scheme = job.run.dataset.scheme
     names = scheme.structures if scheme.overlapping else scheme.class_names(0)
     listed = {
