@@ -9,7 +9,8 @@ import numpy as np
 
 from maskmend.arrays.corruption import Corruption, Noise, sample_corruptions
 from maskmend.core import Case, Dataset
-from maskmend.datasets.reading import read_grid, read_labels
+from maskmend.datasets.images import read_grid
+from maskmend.datasets.labels import read_labels
 from maskmend.errors import SettingsError
 
 

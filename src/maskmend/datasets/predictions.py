@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from maskmend import files
 from maskmend.core import Case, Dataset, LabelArray, LeftOut
-from maskmend.datasets.checks import check_image
-from maskmend.datasets.tree import IMAGES, MASKS, NAMES, by_stem, check_single, number_of
+from maskmend.datasets.found import check_single
+from maskmend.datasets.images import check_image
+from maskmend.datasets.tree import IMAGES, MASKS, NAMES, by_stem, number_of
 from maskmend.errors import DuplicateCaseError, GridMismatchError, LayoutError
 from maskmend.formats import read_header, read_image
 from maskmend.formats.png import encode_png
