@@ -65,7 +65,7 @@ def pictures(keys: Sequence[str] = ("image", "label")) -> Compose:
 
 def test_the_datalist_is_read_by_monai(exclusive: Run, tmp_path: Path) -> None:
     stages.export(exclusive, tmp_path / "out", SOFT)
-    items = load_decathlon_datalist(str(tmp_path / "out" / "datalist.json"))
+    items = load_decathlon_datalist(str(tmp_path / "out" / "soft_datalist.json"))
     folds = exclusive.read_folds().folds
     assert [item["case"] for item in items] == [case.id for case in exclusive.cases]
     for item, case in zip(items, exclusive.cases, strict=True):
@@ -86,7 +86,7 @@ def test_the_datalist_is_read_by_monai(exclusive: Run, tmp_path: Path) -> None:
 
 def test_ignored_pixels_of_structures_are_below_zero(patchy: Run, tmp_path: Path) -> None:
     stages.export(patchy, tmp_path / "out", SOFT)
-    listed = json.loads((tmp_path / "out" / "datalist.json").read_text())
+    listed = json.loads((tmp_path / "out" / "soft_datalist.json").read_text())
     assert listed["channels"] == list(patchy.dataset.scheme.structures)
     assert listed["overlapping"] is True
     lung, heart = (listed["channels"].index(name) for name in ("lung", "heart"))
@@ -124,7 +124,7 @@ def test_soft_targets_follow_what_is_taken(exclusive: Run, tmp_path: Path) -> No
 def test_images_can_stay_where_they_are(exclusive: Run, tmp_path: Path) -> None:
     stages.export(exclusive, tmp_path / "out", ExportOptions("soft", images="none"))
     assert not (tmp_path / "out" / "images").exists()
-    for item in load_decathlon_datalist(str(tmp_path / "out" / "datalist.json")):
+    for item in load_decathlon_datalist(str(tmp_path / "out" / "soft_datalist.json")):
         source = exclusive.dataset.root / "images" / f"{item['case']}.png"
         assert Path(item["image"]).samefile(source)
 
@@ -152,7 +152,7 @@ def test_a_loop_of_monai_learns_from_the_export(
     for run, channels in ((exclusive, 3), (patchy, 3)):
         out = tmp_path / run.root.parent.name
         stages.export(run, out, SOFT)
-        items = load_decathlon_datalist(str(out / "datalist.json"))
+        items = load_decathlon_datalist(str(out / "soft_datalist.json"))
         overlapping = run.dataset.scheme.overlapping
         losses = train(items, SoftTargetLoss(overlapping), channels)
         assert np.isfinite(losses).all()

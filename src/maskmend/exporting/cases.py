@@ -65,7 +65,7 @@ def export_case(job: Job, case: Case, reasons: Reasons) -> ExportedCase:
 
 
 def finish(job: Job, cases: Iterable[ExportedCase]) -> Exported:
-    """findings.csv, changes.csv, datalist.json and, last, export.json."""
+    """findings.csv, changes.csv, soft_datalist.json and, last, export.json."""
     done = list(cases)
     findings = [finding for case in done for finding in case.findings]
     changes = [row for case in done for row in case.changes]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from maskmend.arrays.blocks import Probabilities
 from maskmend.arrays.correction import suggested_classes
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, IntArray, LabelArray, LabelScheme
 from maskmend.exporting.options import ExportOptions
@@ -52,17 +53,24 @@ def decided(run: Run, case: Case, options: ExportOptions) -> Decided:
     return Decided(given, labels, flagged, tuple(margins))
 
 
-def _classes_at(probs: FloatArray, mask: BoolArray, plane: int, scheme: LabelScheme) -> FloatArray:
-    """Probabilities of the classes of a plane at the pixels of a mask, (num_classes, pixels)."""
-    if scheme.overlapping:
-        foreground = probs[plane][mask]
-        return np.stack([np.subtract(1, foreground, dtype=foreground.dtype), foreground])
-    return np.stack([channel[mask] for channel in probs])
+def _classes_at(
+    probs: Probabilities, mask: BoolArray, plane: int, scheme: LabelScheme
+) -> FloatArray:
+    """Probabilities of the classes of a plane at the pixels of a mask, (num_classes, pixels).
+
+    Only those pixels are read.  float32 keeps the order of what is stored as float16 or integers.
+    """
+    channels = probs[plane : plane + 1] if scheme.overlapping else probs
+    places = np.nonzero(mask)
+    values = np.stack([channel[places] for channel in channels]).astype(np.float32)
+    if probs.dtype.kind == "u":
+        values /= np.iinfo(probs.dtype).max
+    return np.concatenate([1 - values, values]) if scheme.overlapping else values
 
 
 def _margins(classes: FloatArray, given: IntArray, suggested: IntArray) -> FloatArray:
     of_new, of_given = (
-        np.take_along_axis(classes, labels[None].astype(np.intp), axis=0)[0].astype(np.float32)
+        np.take_along_axis(classes, labels[None].astype(np.intp), axis=0)[0]
         for labels in (suggested, given)
     )
     margins: FloatArray = of_new - of_given

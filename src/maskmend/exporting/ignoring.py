@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +9,12 @@ from typing import Any
 
 from maskmend import files, formats
 from maskmend.core import Case, Dataset
+from maskmend.datasets import place_of
 from maskmend.errors import SettingsError
 
-DESCRIPTION = "dataset.json"
+NNUNET = "nnU-Net v2"
+"""Layout whose description names the ignore label."""
+
 IGNORE = "ignore"
 """Name of the ignore label in the dataset.json of nnU-Net v2."""
 
@@ -24,8 +26,9 @@ def with_ignore_value(dataset: Dataset, cases: Iterable[Case], wanted: int | Non
     is the value of a class, or where a mask cannot hold it.
     """
     own = dataset.ignore_value
-    if own is None and describes_labels(dataset.root):
-        own = _highest_label(dataset.root) + 1
+    description = _description(dataset)
+    if own is None and description is not None:
+        own = _highest_label(description) + 1
     if own is not None and wanted not in (None, own):
         raise _refused(f"{own}, the ignore value of this data set", str(wanted), "Leave it out.")
     value = own if wanted is None else wanted
@@ -42,34 +45,32 @@ def with_ignore_value(dataset: Dataset, cases: Iterable[Case], wanted: int | Non
     return replace(dataset, ignore_value=value)
 
 
-def describes_labels(root: Path) -> bool:
-    """Whether a dataset.json names labels as nnU-Net v2 does: name -> value or values."""
-    path = root / DESCRIPTION
-    described = files.read_json(path) if path.is_file() else {}
-    labels = described.get("labels") if isinstance(described, dict) else None
-    return (
-        isinstance(labels, dict)
-        and "channel_names" in described
-        and all(isinstance(value, int | list) for value in labels.values())
-    )
+def declare_ignored(dataset: Dataset, out: Path) -> None:
+    """Name the ignore label of nnU-Net v2 in the dataset.json below OUT, after all others.
 
-
-def declare_ignored(out: Path, value: int) -> None:
-    """Name the ignore label in OUT/dataset.json, after all others.
-
-    nnU-Net v2 wants the highest value there is.  The labels keep their order, which for regions
-    says what is painted over what.
+    It has to be the highest value there is.  The labels keep their order, which for regions is
+    that of `regions_class_order`.  Nothing to do for other layouts, or where it is named already.
     """
-    described = files.read_json(out / DESCRIPTION)
-    described["labels"] = {**described["labels"], IGNORE: value}
-    text = json.dumps(described, indent=4, ensure_ascii=False)
-    files.write_bytes_atomic(out / DESCRIPTION, (text + "\n").encode())
+    path = _description(dataset)
+    if path is None:
+        return
+    copy = out / place_of(dataset, path)
+    described = files.read_json(copy)
+    if IGNORE not in described["labels"]:
+        described["labels"] = {**described["labels"], IGNORE: dataset.ignore_value}
+        files.write_bytes_atomic(copy, files.json_bytes(described, str(copy)))
 
 
-def _highest_label(root: Path) -> int:
-    labels = files.read_json(root / DESCRIPTION)["labels"]
+def _description(dataset: Dataset) -> Path | None:
+    """The dataset.json of nnU-Net v2, which says what the labels are."""
+    return dataset.descriptions[0].file if dataset.layout == NNUNET else None
+
+
+def _highest_label(description: Path) -> int:
+    """Of those that are stated, whether or not a mask has them."""
+    labels = files.read_json(description)["labels"]
     values = [value if isinstance(value, list) else [value] for value in labels.values()]
-    return max(int(value) for some in values for value in some)
+    return max(value for some in values for value in some)
 
 
 def _used(dataset: Dataset) -> list[int]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from maskmend import formats
 from maskmend.core import IGNORED, Case, Dataset, LabelArray
-from maskmend.datasets import copy_images, read_labels, write_labels
+from maskmend.datasets import copy_images, place_of, read_labels, write_labels
+from maskmend.datasets.describing import write_descriptions
 from maskmend.exporting.deciding import Decided
-from maskmend.exporting.ignoring import declare_ignored, describes_labels
+from maskmend.exporting.ignoring import declare_ignored
 from maskmend.exporting.options import Job
 
 NOT_JUDGED = "ignored"
@@ -46,14 +47,13 @@ class Files:
 
 
 def write_frame(job: Job) -> None:
-    """Images, and the names of the classes with the ignore value among them."""
-    how = job.options.images
-    # without cases there are no images, but the class names all the same
-    shown = replace(job.target, cases=()) if how == "none" else job.target
-    copy_images(shown, job.out, "copy" if how == "none" else how)
-    if job.options.kind == "ignore" and describes_labels(job.run.dataset.root):
-        assert job.target.ignore_value is not None
-        declare_ignored(job.out, job.target.ignore_value)
+    """Images, and the files that describe the data set, with the ignore value."""
+    if job.options.images == "none":
+        write_descriptions(job.target, job.out)
+    else:
+        copy_images(job.target, job.out, job.options.images)
+    if job.options.kind == "ignore":
+        declare_ignored(job.target, job.out)
 
 
 def write_case(job: Job, case: Case, labels: LabelArray) -> Files:
@@ -67,10 +67,9 @@ def write_case(job: Job, case: Case, labels: LabelArray) -> Files:
 
 def exported(job: Job, case: Case) -> Case:
     """The case as it lies in OUT."""
-    root = job.run.dataset.root
 
     def placed(path: Path) -> Path:
-        return job.out / path.relative_to(root)
+        return job.out / place_of(job.target, path)
 
     return replace(
         case,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from maskmend import files
 from maskmend.core import Case, Dataset
+from maskmend.datasets import place_of
 from maskmend.errors import LayoutError, MissingFileError, RunMismatchError, SettingsError
 from maskmend.exporting.ignoring import with_ignore_value
 from maskmend.store import Run
@@ -23,7 +24,7 @@ FORMAT = 1
 """Of export.json."""
 
 RECORD = "export.json"
-OWN = frozenset({RECORD, "findings.csv", "changes.csv", "datalist.json", "soft", "flagged"})
+OWN = frozenset({RECORD, "findings.csv", "changes.csv", "soft_datalist.json", "soft", "flagged"})
 """What an export adds beside the data set."""
 
 
@@ -143,15 +144,16 @@ def _check_place(run: Run, out: Path) -> None:
 
 def _check_names(job: Job) -> None:
     """No file of the data set may stand where the export puts one of its own."""
-    root = job.run.dataset.root
-    for case in job.run.dataset.cases:
-        for path in {*case.images, *case.masks.values()}:
-            top = path.relative_to(root).parts[0] if path.is_relative_to(root) else ""
-            if top in OWN:
-                raise LayoutError(
-                    case.id, expected=f"no images or masks in {top}, where the export writes",
-                    got=str(path), remedy="Rename that folder of the data set.",
-                )  # fmt: skip
+    dataset = job.run.dataset
+    used = [path for case in dataset.cases for path in (*case.images, *case.masks.values())]
+    used += [description.file for description in dataset.descriptions]
+    for path in used:
+        top = place_of(dataset, path).parts[0]
+        if top in OWN:
+            raise LayoutError(
+                str(dataset.root), expected=f"nothing called {top}, which the export writes",
+                got=str(path), remedy="Rename that file or folder of the data set.",
+            )  # fmt: skip
 
 
 def _check_earlier(job: Job) -> None:

@@ -18,7 +18,7 @@ from maskmend.exporting.deciding import Decided
 from maskmend.exporting.labels import exported
 from maskmend.exporting.options import Job
 
-DATALIST = "datalist.json"
+DATALIST = "soft_datalist.json"
 NOT_LABELLED = -1.0
 """Target of an ignored pixel of a structure that may overlap others: 0 is background there."""
 
@@ -73,7 +73,7 @@ def datalist_item(job: Job, case: Case, grid: Grid) -> dict[str, Any]:
 
 
 def write_datalist(job: Job, items: list[dict[str, Any]]) -> None:
-    """OUT/datalist.json, as `monai.data.load_decathlon_datalist` reads it.
+    """OUT/soft_datalist.json, as `monai.data.load_decathlon_datalist` reads it.
 
     fold: that which held the case out, where the run has folds.  hard_label: the mended masks; left
     out of all entries where a structure is not labelled in every case, since a batch can hold only
