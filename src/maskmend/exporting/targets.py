@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend import files
-from maskmend.arrays.targets import soft_targets
 from maskmend.core import IGNORED, Case, FoldPlan, Grid
 from maskmend.errors import MissingFileError
 from maskmend.exporting.deciding import Decided
@@ -44,15 +43,19 @@ def soft_path(job: Job, case: Case, grid: Grid) -> Path:
 
 
 def soft_of(job: Job, case: Case, decision: Decided) -> NDArray[np.float32]:
-    """Soft labels of the changes that are taken; elsewhere one-hot.  (num_channels, *S)."""
-    scheme = job.run.dataset.scheme
-    targets, taking_part = soft_targets(decision.given, scheme)
-    soft: NDArray[np.float32] = (targets * taking_part).astype(np.float32, copy=False)
-    if decision.flagged.any():
-        mixed = job.run.read_soft(case)
-        np.copyto(soft, mixed, where=np.broadcast_to(decision.flagged, soft.shape))
+    """Soft labels of the changes that are taken; elsewhere one-hot.  (num_channels, *S).
+
+    Exclusive classes are 0 where the pixel is ignored, which no change is.
+    """
+    scheme, given = job.run.dataset.scheme, decision.given
+    soft = job.run.read_soft(case)
+    left = job.run.read_noise_map(case) & ~decision.flagged
+    if left.any():
+        for channel, values in enumerate(soft):
+            plane, k = (channel, 1) if scheme.overlapping else (0, channel)
+            values[left[plane]] = given[plane][left[plane]] == k
     if scheme.overlapping:
-        soft[decision.given == IGNORED] = NOT_LABELLED
+        soft[given == IGNORED] = NOT_LABELLED
     return soft
 
 
