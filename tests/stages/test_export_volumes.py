@@ -293,7 +293,8 @@ def test_soft_targets_lie_on_the_image(run: Run, tmp_path: Path) -> None:
         values = np.asarray(soft.dataobj)  # type: ignore[attr-defined]
         assert values.shape == (*SHAPE, 3)
         assert values.dtype == np.float32
-        np.testing.assert_allclose(soft.affine, affine_of(number), atol=1e-5)  # type: ignore[attr-defined]
+        affine: NDArray[np.float64] = soft.affine  # type: ignore[attr-defined]
+        assert affine == pytest.approx(affine_of(number), abs=1e-5)
         np.testing.assert_array_equal(values.T, run.read_soft(case))
         if not run.dataset.scheme.overlapping:
             np.testing.assert_allclose(values.sum(axis=-1), 1, atol=1e-6)
