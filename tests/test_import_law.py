@@ -26,6 +26,7 @@ LAYERS = (
     "errors",
     "core",
     "files",
+    "plain_pickle",
     "arrays",
     "formats",
     "datasets",
