@@ -46,7 +46,7 @@ def read_plain_pickle(path: Path) -> Any:
     data = files.read_bytes(path)
     try:
         return plain_value(data)
-    except _NotPlain as error:
+    except _NotPlainError as error:
         raise _unreadable(path, str(error)) from error
     except (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError) as error:
         raise _unreadable(path, f"a broken pickle ({error or type(error).__name__})") from error
@@ -62,7 +62,7 @@ def plain_value(data: bytes) -> Any:
     raise ValueError("it ends without STOP")
 
 
-class _NotPlain(Exception):
+class _NotPlainError(Exception):
     """The pickle holds something that is not a plain value."""
 
 
@@ -76,7 +76,7 @@ class _Name:
     def __init__(self, module: Any, name: Any) -> None:
         self.full = f"{module}.{name}"
         if self.full not in _KNOWN:
-            raise _NotPlain(f"a pickle that names {self.full}, which is no plain value")
+            raise _NotPlainError(f"a pickle that names {self.full}, which is no plain value")
 
 
 class _DType:
@@ -84,13 +84,13 @@ class _DType:
 
     def __init__(self, text: Any) -> None:
         if not isinstance(text, str) or not _NUMERIC.fullmatch(text):
-            raise _NotPlain(f"a NumPy array of dtype {text!r}, which is not numeric")
+            raise _NotPlainError(f"a NumPy array of dtype {text!r}, which is not numeric")
         self.dtype = np.dtype(text)
 
     def set_state(self, state: Any) -> None:
         """state: (version, byte order, subarray, names, fields, ...), the last three None."""
         if len(state) < 5 or any(part is not None for part in state[2:5]):
-            raise _NotPlain("a NumPy array of a structured dtype")
+            raise _NotPlainError("a NumPy array of a structured dtype")
         if state[1] not in "<>|=":
             raise ValueError(f"byte order {state[1]!r}")
         self.dtype = self.dtype.newbyteorder(state[1])
@@ -134,11 +134,13 @@ class _Machine:
             self._memo[argument] = self._stack[-1]
         elif name == "PROTO":
             if argument > MOST_PROTOCOL:
-                raise _NotPlain(f"a pickle of protocol {argument}")
+                raise _NotPlainError(f"a pickle of protocol {argument}")
         elif name != "FRAME":
             action = _ACTIONS.get(name)
             if action is None:
-                raise _NotPlain(f"a pickle with the instruction {name}, which no plain value needs")
+                raise _NotPlainError(
+                    f"a pickle with the instruction {name}, which no plain value needs"
+                )
             action(self, argument)
 
     def _need(self, count: int) -> None:
@@ -218,7 +220,7 @@ class _Machine:
         state = self._stack.pop()
         target = self._stack[-1]
         if not isinstance(target, _DType | _Array):
-            raise _NotPlain("an object with a state of its own")
+            raise _NotPlainError("an object with a state of its own")
         target.set_state(state)
 
 
@@ -227,9 +229,28 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_DICT": dict, "EMPTY_SET": set,
 }  # fmt: skip
 _LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE SHORT_BINUNICODE"
-    " BINUNICODE BINUNICODE8 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8"
-    " BYTEARRAY8".split()
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    ]
 )
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
@@ -273,7 +294,7 @@ def _finished(value: Any, seen: dict[int, Any] | None = None) -> Any:
     if isinstance(value, _Array):
         return value.values
     if isinstance(value, _Name | _DType) or value is _Mark:
-        raise _NotPlain("a pickle of a class or a dtype, which is no plain value")
+        raise _NotPlainError("a pickle of a class or a dtype, which is no plain value")
     if id(value) in seen:
         return seen[id(value)]
     if isinstance(value, list):
@@ -294,7 +315,7 @@ def _array(content: Any, dtype: Any, shape: Any, order: Any) -> NDArray[Any]:
     if not all(isinstance(length, int) and length >= 0 for length in shape):
         raise ValueError(f"an array of shape {shape}")
     if not isinstance(content, bytes | bytearray):
-        raise _NotPlain("a NumPy array whose values are objects")
+        raise _NotPlainError("a NumPy array whose values are objects")
     if order not in ("C", "F"):
         raise ValueError(f"an array in order {order!r}")
     # a copy: it can be written to, and owns its memory
@@ -307,7 +328,7 @@ def _scalar(dtype: Any, content: Any) -> Any:
 
 def _empty_array(subtype: Any, shape: Any, kind: Any) -> _Array:
     if _of(subtype, _Name).full != "numpy.ndarray":
-        raise _NotPlain(f"an array of the class {subtype.full}")
+        raise _NotPlainError(f"an array of the class {subtype.full}")
     return _Array()
 
 
@@ -324,7 +345,7 @@ def _encoded(text: Any, encoding: Any = "utf-8") -> bytes:
 
 
 def _no_call(*_: Any) -> Any:
-    raise _NotPlain("an array that is made by calling its class")
+    raise _NotPlainError("an array that is made by calling its class")
 
 
 def _bytes(content: Any = b"") -> bytes:
