@@ -104,7 +104,7 @@ def as_probabilities(logits: FloatArray, scheme: LabelScheme) -> NDArray[np.floa
     if scheme.overlapping:
         # of a large negative logit exp overflows to inf, and the probability is 0 as it should be
         with np.errstate(over="ignore"):
-            sigmoid: NDArray[np.float32] = 1 / (1 + np.exp(-values))
+            sigmoid: NDArray[np.float32] = np.reciprocal(1 + np.exp(-values), dtype=np.float32)
             return sigmoid
     values -= values.max(axis=0)
     np.exp(values, out=values)
