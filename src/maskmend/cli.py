@@ -378,7 +378,7 @@ def export(
         f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
         f"Where to look, {done.findings} regions: {out / 'findings.csv'}"
     )
-    _tell_left_out(opened.dataset.left_out)
+    _tell_left_out(opened.left_out)
 
 
 @app.command("settings")

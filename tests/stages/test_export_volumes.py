@@ -189,6 +189,42 @@ def test_changes_name_all_structures_of_a_voxel(regions: Run, tmp_path: Path) ->
     assert {(r["case"], r["from"], r["to"]): int(r["voxels"]) for r in rows} == expected
 
 
+def test_a_case_without_a_prediction_keeps_its_bytes(tmp_path: Path) -> None:
+    """Predictions that exist, as float32 and without folds, for all cases but one wrong one."""
+    write_nnunet(tmp_path / "data", CLASSES, {}, levels=2)
+    (tmp_path / "probabilities").mkdir()
+    for number in (0, *range(2, 8)):
+        hot = np.stack([k == true_labels(number, 2).T for k in range(3)])
+        probs = np.where(hot, 0.9, 0.05).astype(np.float32)
+        np.save(tmp_path / "probabilities" / f"case_{number}.npy", probs)
+    names = [f"case_{number}" for number in range(8)]
+    splits = [
+        {"train": names[4:], "val": names[:4]},
+        {"train": names[:4], "val": names[4:]},
+    ]
+    (tmp_path / "data" / "splits_final.json").write_text(json.dumps(splits))
+    source = Source(str(tmp_path / "data"), ("training",))
+    run = stages.audit(
+        source, tmp_path / "run", SETTINGS, probabilities=tmp_path / "probabilities",
+        out_of_sample=True,
+    )  # fmt: skip
+    exported = stages.export(run, tmp_path / "out", ExportOptions("soft"))
+    assert (exported.files.changed, exported.files.unchanged) == (3, 5)
+    for number in range(8):
+        name = f"labelsTr/case_{number}.nii.gz"
+        same = (tmp_path / "data" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+        assert same == (number not in (0, 2, 3))
+        if number != 1:
+            np.testing.assert_array_equal(stored(tmp_path / "out" / name), true_labels(number, 2))
+    listed = json.loads((tmp_path / "out" / "soft_datalist.json").read_text())
+    assert [item["case"] for item in listed["training"]] == [
+        f"case_{number}" for number in (0, *range(2, 8))
+    ]
+    assert [item["fold"] for item in listed["training"]] == [0, 0, 0, 1, 1, 1, 1]
+    margins = [float(row["margin"]) for row in rows_of(tmp_path / "out" / "findings.csv")]
+    assert margins == pytest.approx([0.85] * len(margins), abs=1e-3)
+
+
 # -- nnU-Net's ignore label
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend import files
-from maskmend.core import IGNORED, Case, FoldPlan, Grid
+from maskmend.core import IGNORED, Case, Grid
 from maskmend.errors import MissingFileError
 from maskmend.exporting.deciding import Decided
 from maskmend.exporting.labels import exported
@@ -78,15 +79,15 @@ def datalist_item(job: Job, case: Case, grid: Grid) -> dict[str, Any]:
 def write_datalist(job: Job, items: list[dict[str, Any]]) -> None:
     """OUT/soft_datalist.json, as `monai.data.load_decathlon_datalist` reads it.
 
-    fold: that which held the case out, where the run has folds.  hard_label: the mended masks; left
+    fold: that which held the case out, where folds are known.  hard_label: the mended masks; left
     out of all entries where a structure is not labelled in every case, since a batch can hold only
     lists of one length.
     """
     uneven = len({len(item["hard_label"]) for item in items}) > 1
-    plan = _folds(job)
+    folds = _folds(job)
     for item in items:
-        if plan is not None and item["case"] in plan.folds:
-            item["fold"] = plan.folds[item["case"]]
+        if item["case"] in folds:
+            item["fold"] = folds[item["case"]]
         hard = item.pop("hard_label")
         if not uneven:
             item["hard_label"] = hard if len(hard) > 1 else hard[0]
@@ -102,11 +103,13 @@ def write_datalist(job: Job, items: list[dict[str, Any]]) -> None:
     files.write_json(job.out / DATALIST, listed)
 
 
-def _folds(job: Job) -> FoldPlan | None:
+def _folds(job: Job) -> Mapping[str, int]:
+    """Case id -> the fold that held it out: of the run, else as the data set states them."""
     try:
-        return job.run.read_folds()
+        return job.run.read_folds().folds
     except MissingFileError:
-        return None
+        stated = enumerate(job.run.dataset.stated_folds)
+        return {case: number for number, fold in stated for case in fold.held_out}
 
 
 def _relative(job: Job, path: Path) -> str:
