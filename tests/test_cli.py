@@ -23,7 +23,7 @@ from maskmend.settings import CrossfitSettings, Settings, TeacherSettings, Train
 
 VERBS = {
     "demo", "audit", "corrupt", "crossfit", "flag", "correct", "train", "predict", "evaluate",
-    "settings",
+    "settings", "export",
 }  # fmt: skip
 
 QUICK = (
@@ -186,6 +186,26 @@ def test_flag_and_correct_store_what_they_were_told(root: Path, audited: Ended) 
         # the others read this run as the audit left it
         maskmend("flag", root / "run", "--method", "argmax")
         maskmend("correct", root / "run", "--eps", "0.8")
+
+
+def test_export_says_what_changed_and_where_it_is_listed(
+    root: Path, audited: Ended, tmp_path: Path
+) -> None:
+    assert audited.code == 0
+    command = ("export", root / "run", tmp_path / "out", "--as", "soft", "--images", "link")
+    ended = maskmend(*command, "--cases", "training_0001", "--structures", "lung", "--segments")
+    assert ended.code == 0, ended.err
+    with (tmp_path / "out" / "changes.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert {(row["case"], row["structure"]) for row in rows} == {("training_0001", "lung")}
+    changed = sum(int(row["voxels"]) for row in rows)
+    assert f"{changed} pixels changed, in 1 mask files" in ended.out
+    assert str(tmp_path / "out" / "findings.csv") in ended.out
+    assert [path.name for path in (tmp_path / "out" / "flagged").iterdir()] == [
+        "training_0001.seg.nrrd"
+    ]
+    again = maskmend("export", root / "run", tmp_path / "out")
+    assert (again.code, "earlier export" in again.err) == (2, True)
 
 
 def test_train_makes_a_student_of_another_name_and_settings(root: Path, audited: Ended) -> None:

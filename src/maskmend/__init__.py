@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from maskmend.execute import connect as connect
     from maskmend.execute import flag_on as flag_on
     from maskmend.execute import search_on as search_on
+    from maskmend.exporting.options import ExportOptions as ExportOptions
     from maskmend.settings import Settings as Settings
     from maskmend.settings import load_settings as load_settings
     from maskmend.stages import audit as audit
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from maskmend.stages import demo as demo
     from maskmend.stages import doctor as doctor
     from maskmend.stages import evaluate as evaluate
+    from maskmend.stages import export as export
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
     from maskmend.stages import train as train
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ArrayPairs": "maskmend.datasets.arrays",
+    "ExportOptions": "maskmend.exporting.options",
     "ErrorFinder": "maskmend.arrays.selection",
     "Run": "maskmend.store",
     "Settings": "maskmend.settings",
@@ -50,6 +53,7 @@ _HOMES = {
     "demo": "maskmend.stages",
     "doctor": "maskmend.stages",
     "evaluate": "maskmend.stages",
+    "export": "maskmend.stages",
     "flag": "maskmend.stages",
     "flag_errors": "maskmend.arrays.selection",
     "flag_on": "maskmend.execute",

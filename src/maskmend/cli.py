@@ -142,24 +142,63 @@ def audit(
     split: Splits = None,
     ignore_value: IgnoreValue = None,
     group_pattern: GroupPattern = None,
-    student: Annotated[bool, typer.Option(help="Train a student on the mended labels.")] = True,
+    probabilities: Annotated[
+        Path | None,
+        typer.Option(
+            help="Probabilities that your model has given already; then nothing is trained. The "
+            "folder of an nnU-Net trainer with fold_0, fold_1, ... (v2 or v1, run with --npz), one "
+            "of its folds, or a folder with CASE.npz, .npy, .zarr or .nii.gz, (classes, slices, "
+            "rows, columns)."
+        ),
+    ] = None,
+    out_of_sample: Annotated[
+        str,
+        typer.Option(
+            help="yes: you state that each case was predicted by a model that was trained without "
+            "it and without its patient. A model repeats the errors that it was trained on, so "
+            "other predictions find none. Not needed where the splits say so."
+        ),
+    ] = "no",
+    splits_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--splits",
+            help="splits_final.json of the folds that predicted, if not that of the data set; each "
+            "case is checked against it.",
+        ),
+    ] = None,
+    student: Annotated[
+        bool | None,
+        typer.Option(
+            "--student/--no-student",
+            help="Train a student on the mended labels; by default not with --probabilities.",
+        ),
+    ] = None,
     cluster: Cluster = None,
 ) -> None:
     """The whole way on your data: cross-fit, flag, correct, and a student on the mended labels.
 
     Stop it whenever you like: the same command goes on where it stopped.
+
+    With --probabilities the predictions that you have take the place of the cross-fit: the errors
+    are found and mended without any training. They must come from cross-validation.
     """
     from maskmend import stages
     from maskmend.progress import Bar
-    from maskmend.summaries import noise_rates, worst_masks
+    from maskmend.summaries import noise_rates, too_good, worst_masks
 
     source = _source(dataset, split, ignore_value, group_pattern)
     chosen = _settings(settings, overrides, seed, device)
     with Bar() as bar, _workers(cluster) as workers:
-        done = stages.audit(source, run, chosen, student=student, listener=bar, workers=workers)
+        done = stages.audit(
+            source, run, chosen, student=student, probabilities=probabilities,
+            out_of_sample=_yes(out_of_sample), splits=splits_file, listener=bar, workers=workers,
+        )  # fmt: skip
     typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
     typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
-    _tell_left_out(done.dataset.left_out)
+    for sentence in too_good(done):
+        typer.echo(f"\nwarning: {sentence}", err=True)
+    _tell_left_out(done.left_out)
 
 
 @app.command()
@@ -338,6 +377,56 @@ def evaluate(
     _tell_left_out(evaluation.left_out)
 
 
+@app.command()
+def export(
+    run: RunRoot,
+    out: Annotated[Path, typer.Argument(help="New folder, or that of the same export before.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            help="mended: flagged pixels take the suggested class; ignore: the ignore value; "
+            "soft: mended, with soft targets and a datalist for MONAI.",
+        ),
+    ] = "mended",
+    images: Annotated[str, typer.Option(help="copy, link or none.")] = "copy",
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Flagged regions for 3D Slicer, as .seg.nrrd.")
+    ] = False,
+    ignore_value: Annotated[
+        int | None,
+        typer.Option(help="For --as ignore, where the data set has none and is not nnU-Net's."),
+    ] = None,
+    cases: Annotated[
+        list[str] | None,
+        typer.Option(help="Case whose changes are taken; repeatable. By default all."),
+    ] = None,
+    structures: Annotated[
+        list[str] | None,
+        typer.Option(help="Structure whose changes are taken; repeatable. By default all."),
+    ] = None,
+) -> None:
+    """The mended data set in its own formats and layout, with a log of every change."""
+    from maskmend import stages
+    from maskmend.exporting.options import ExportOptions
+    from maskmend.progress import Bar
+
+    options = ExportOptions(
+        kind, images, segments, ignore_value,  # type: ignore[arg-type]
+        tuple(cases or ()), tuple(structures or ()),
+    )  # fmt: skip
+    opened = _reopen(run, {})
+    with Bar() as bar:
+        done = stages.export(opened, out, options, bar)
+    typer.echo(
+        f"\n{done.pixels} pixels changed, in {done.files.changed} mask files; "
+        f"{done.files.unchanged} are the bytes of the source.\n"
+        f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
+        f"Where to look, {done.findings} regions: {out / 'findings.csv'}"
+    )
+    _tell_left_out(opened.left_out)
+
+
 @app.command("settings")
 def show_settings(settings: SettingsFile = None, overrides: Overrides = None) -> None:
     """Print every setting with its meaning, as a YAML file to start from."""
@@ -358,6 +447,15 @@ def main() -> None:
         if ended.code == INTERRUPTED:
             typer.echo("\nstopped; the same command goes on from here", err=True)
         raise
+
+
+def _yes(answer: str) -> bool:
+    if answer not in ("yes", "no"):
+        raise SettingsError(
+            "--out-of-sample", expected="yes or no", got=answer,
+            remedy="Say yes only if each case was predicted by a model trained without it.",
+        )  # fmt: skip
+    return answer == "yes"
 
 
 def _workers(cluster: str | None) -> AbstractContextManager[Workers | None]:

@@ -136,6 +136,40 @@ def write_array(path: Path, array: NDArray[Any]) -> None:
         np.save(handle, array, allow_pickle=False)
 
 
+@contextmanager
+def atomic_array(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    """A new .npy file as an array to fill, of zeros; it takes the place of `path` at the end.
+
+    Its pages go to the disk as they are filled, so it may be larger than the memory.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        mapped = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        yield mapped
+        mapped.flush()
+        del mapped
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def scratch_array(
+    folder: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Iterator[NDArray[Any]]:
+    """An array to work in that lies in a file of a folder, and is gone at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        yield np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def read_array(path: Path, mmap: bool = False) -> NDArray[Any]:
     """The array of a .npy file; with mmap a read-only view that loads pages as they are used.
 

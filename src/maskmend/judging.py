@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from maskmend.arrays.agreement import flag_doubted, mask_mismatch
+from maskmend.arrays.accumulate import Tally
+from maskmend.arrays.agreement import flag_doubted, mask_mismatch, predicted_labels
+from maskmend.arrays.blocks import Run as Pixels
+from maskmend.arrays.blocks import split_runs
 from maskmend.arrays.confidence import (
     ConfidentCounts,
     Intervals,
     Statistics,
     bootstrap_intervals,
 )
-from maskmend.arrays.correction import mend_hard, mend_soft, suggested_classes
+from maskmend.arrays.correction import suggested_where
 from maskmend.arrays.search import METHODS, ErrorSearch
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
-from maskmend.execute import Workers, search_on, spans
+from maskmend.execute import Workers, spans
 from maskmend.store import Run
 
 DOUBTED_MASKS = "doubted_masks"
 """Noise map: the pixels that differ from the prediction, in masks that are doubted as a whole."""
 
 NOISE_MAPS = (DOUBTED_MASKS, *METHODS)
+
+_PART_PIXELS = 1 << 20
+"""Of a large case that threads share; a part is counted as a case of its own would be."""
 
 
 @dataclass(frozen=True)
@@ -83,28 +92,117 @@ class Judgement:
         }
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """What a pass found in some cases; `+` joins.
+
+    each: place of a case in the run -> its confident counts, in the pass that counts them.
+    """
+
+    tally: Tally
+    each: dict[int, ConfidentCounts]
+
+    def __add__(self, other: _Counted) -> _Counted:
+        return _Counted(self.tally + other.tally, {**self.each, **other.each})
+
+
 def judge_planes(run: Run, method: str, workers: Workers) -> Judgement:
     """All passes of confident learning over the run but the one that flags.
 
-    method: one of NOISE_MAPS; for `doubted_masks` only the statistics are counted.
+    method: one of NOISE_MAPS; for `doubted_masks` only the statistics are counted.  The first pass
+    also keeps the most probable labels of each case, so that nothing else has to read all
+    probabilities again.
     """
     scheme = run.dataset.scheme
     searches, intervals = [], []
+    dtype = run.read_probabilities(run.cases[0]).dtype
     for plane in range(len(scheme.planes)):
-        cases = PlaneCases(run, plane)
-        search = search_on(
-            workers, cases, num_classes=scheme.num_classes, ignore=IGNORED,
-            method="argmax" if method == DOUBTED_MASKS else method,
+        search = ErrorSearch(
+            scheme.num_classes, dtype, "argmax" if method == DOUBTED_MASKS else method,
+            ignore=IGNORED, with_statistics=True,
         )  # fmt: skip
-        counted = workers.each(partial(_confident_counts, search, cases), spans(cases, workers))
+        search, each = _search(run, plane, search, workers)
         rng = np.random.default_rng(run.settings.seed)
         searches.append(search)
-        intervals.append(bootstrap_intervals([one for some in counted for one in some], rng))
+        intervals.append(bootstrap_intervals([each[place] for place in sorted(each)], rng))
     return Judgement(scheme, tuple(searches), tuple(intervals))
 
 
-def _confident_counts(search: ErrorSearch, cases: PlaneCases, span: range) -> list[ConfidentCounts]:
-    return [search.confident_counts(*cases[number]) for number in span]
+def _search(
+    run: Run, plane: int, search: ErrorSearch, workers: Workers
+) -> tuple[ErrorSearch, dict[int, ConfidentCounts]]:
+    """The search of one plane to its end, and the confident counts of each case."""
+    cases, keep = PlaneCases(run, plane), plane == 0
+    each: dict[int, ConfidentCounts] = {}
+    pieces = spans(cases, workers)
+    # where there are fewer cases than cores, several work on one
+    threads = max(workers.count // len(pieces), 1)
+    while not search.ready:
+        # a histogram of an earlier pass has no part in the counting
+        known = replace(search, histogram=None)
+        counted = workers.add_up(partial(_count_span, known, cases, keep, threads), pieces)
+        search, each, keep = search.advance(counted.tally), {**each, **counted.each}, False
+    return search, each
+
+
+def _count_span(
+    search: ErrorSearch, cases: PlaneCases, keep: bool, threads: int, span: range
+) -> _Counted:
+    """What the pass under way counts in some cases.  keep: keep their most probable labels."""
+    total: Tally | None = None
+    each = {}
+    for number in span:
+        case = cases.run.cases[number]
+        tally = _count_case(search, *cases.read(case), number, case.id, threads)
+        total = tally if total is None else total + tally
+        if tally.confident is not None:
+            each[number] = tally.confident
+        if keep:
+            _keep_predicted(cases.run, case, threads)
+    if total is None:
+        raise ValueError("a span without a case")
+    return _Counted(total, each)
+
+
+def _count_case(
+    search: ErrorSearch, labels: LabelArray, probs: NDArray[Any], number: int, name: str,
+    threads: int,
+) -> Tally:  # fmt: skip
+    """What the pass under way counts in one case; the parts of a large one add like cases."""
+    parts = [
+        run.part(start, start + _PART_PIXELS)
+        for run in split_runs(labels, probs, case=name)
+        for start in range(0, len(run), _PART_PIXELS)
+    ]
+    threads = max(min(threads, len(parts)), 1)
+
+    def count(share: Sequence[Pixels]) -> Tally:
+        counter = search.counter(probs.size)
+        for part in share:
+            counter.add_run(part, number, name)
+        return counter.tally()
+
+    if threads == 1:
+        return count(parts)
+    with ThreadPoolExecutor(threads) as pool:
+        return reduce(add, pool.map(count, [parts[k::threads] for k in range(threads)]))
+
+
+def _keep_predicted(run: Run, case: Case, threads: int) -> None:
+    """Of volumes: those of pictures are as quickly computed as read."""
+    probs = run.read_probabilities(case)
+    if probs.ndim < 4:
+        return
+    scheme = run.dataset.scheme
+    predicted = np.empty((len(scheme.planes), *probs.shape[1:]), np.uint8)
+    edges = [probs.shape[1] * part // threads for part in range(threads + 1)]
+
+    def fill(start: int, stop: int) -> None:
+        predicted[:, start:stop] = predicted_labels(probs[:, start:stop], scheme)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, edges[:-1], edges[1:]))
+    run.keep_predicted(case, predicted)
 
 
 def mismatches(run: Run, workers: Workers) -> FloatArray:
@@ -152,25 +250,16 @@ def _write_noise_maps(
     return shares
 
 
-def mended(
-    given: LabelArray, flagged: BoolArray, probs: FloatArray, eps: float, scheme: LabelScheme
-) -> tuple[LabelArray, FloatArray]:
-    """Mended labels of one case: hard (planes, *S) uint8 and soft (num_channels, *S) float32.
+def mended(given: LabelArray, flagged: BoolArray, probs: NDArray[Any]) -> LabelArray:
+    """Mended labels of one case, (planes, *S): a flagged pixel takes the most probable other class.
 
-    given, flagged: (planes, *S).  probs: (num_channels, *S).  Ignored pixels stay as they are in
-    the hard labels, and are 0 in every channel of the soft ones.
+    given, flagged: (planes, *S).  probs: (channels, *S): the classes of a single plane, or one
+    channel a plane.  Only the flagged pixels of it are read.  Ignored pixels stay as they are.
     """
-    hard, soft = [], []
-    for plane in range(len(given)):
-        classes = scheme.class_probabilities(probs, plane)
-        suggested = suggested_classes(given[plane], classes, ignore=IGNORED)
-        hard.append(mend_hard(given[plane], flagged[plane], suggested))
-        soft.append(
-            mend_soft(
-                given[plane], flagged[plane], suggested, num_classes=scheme.num_classes, eps=eps,
-                ignore=IGNORED,
-            )
-        )  # fmt: skip
-    if scheme.overlapping:
-        return np.stack(hard), np.stack([one[1] for one in soft])
-    return np.stack(hard), soft[0]
+    hard = np.array(given)
+    alone = len(given) == len(probs)
+    for plane, (labels, wrong) in enumerate(zip(given, flagged, strict=True)):
+        if wrong.any():
+            theirs = probs[plane] if alone else probs
+            hard[plane][wrong] = suggested_where(labels, wrong, theirs, ignore=IGNORED)
+    return hard

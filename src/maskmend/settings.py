@@ -96,6 +96,11 @@ class CorrectSettings(_Group):
     """What a flagged pixel becomes."""
 
     eps: float = Field(0.8, ge=0, le=1, description="share of the suggested class in soft labels")
+    soft_files: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="write labels/soft/CASE.npy: always, never, or auto, of pictures only, since "
+        "those of volumes are large; without the files they are computed when needed",
+    )
 
 
 class Settings(_Group):

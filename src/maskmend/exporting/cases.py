@@ -1,0 +1,85 @@
+"""One case after the other, and what is written once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from maskmend import files
+from maskmend.core import Case
+from maskmend.datasets import read_grid, read_labels
+from maskmend.exporting.deciding import decided
+from maskmend.exporting.labels import Files, read_changes, wanted_labels, write_case
+from maskmend.exporting.options import RECORD, Job
+from maskmend.exporting.segments import write_segments
+from maskmend.exporting.tables import (
+    CHANGES_HEADER,
+    FINDINGS_HEADER,
+    Finding,
+    Reasons,
+    findings_of,
+    findings_rows,
+)
+from maskmend.exporting.targets import datalist_item, write_datalist, write_soft
+
+
+@dataclass(frozen=True)
+class ExportedCase:
+    """What was written of a case.  changes: rows of changes.csv.  item: of the datalist."""
+
+    files: Files
+    findings: tuple[Finding, ...] = ()
+    changes: tuple[list[Any], ...] = ()
+    item: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export holds.  pixels: that differ from the source, as changes.csv lists them."""
+
+    files: Files
+    findings: int
+    pixels: int
+
+
+def export_case(job: Job, case: Case, reasons: Reasons) -> ExportedCase:
+    """Write a case; one that the run has not judged keeps its bytes."""
+    if (case.split, case.id) not in job.judged:
+        return ExportedCase(write_case(job, case, read_labels(job.target, case)))
+    decision = decided(job.run, case, job.options)
+    grid = read_grid(case)
+    written = write_case(job, case, wanted_labels(job, decision))
+    rows = []
+    if written.changed:
+        found = read_changes(job, case, decision.given)
+        rows = [reasons.row(case, change) for change in found]
+    findings = findings_of(case, decision, grid, job.run.dataset.scheme)
+    item = None
+    if job.options.kind == "soft":
+        write_soft(job, case, decision, grid)
+        item = datalist_item(job, case, grid)
+    if job.options.segments:
+        write_segments(job, case.id, decision, grid)
+    return ExportedCase(written, tuple(findings), tuple(rows), item)
+
+
+def finish(job: Job, cases: Iterable[ExportedCase]) -> Exported:
+    """findings.csv, changes.csv, soft_datalist.json and, last, export.json."""
+    done = list(cases)
+    findings = [finding for case in done for finding in case.findings]
+    changes = [row for case in done for row in case.changes]
+    files.write_csv(job.out / "findings.csv", FINDINGS_HEADER, findings_rows(findings))
+    files.write_csv(job.out / "changes.csv", CHANGES_HEADER, changes)
+    if job.options.kind == "soft":
+        write_datalist(job, [case.item for case in done if case.item is not None])
+    written = sum((case.files for case in done), Files())
+    result = Exported(written, len(findings), sum(row[2] for row in changes))
+    facts = {
+        "masks": vars(written),
+        "findings": result.findings,
+        "changed_pixels": result.pixels,
+        "judged_cases": len(job.run.cases),
+    }
+    files.write_json(job.out / RECORD, job.record(finished=True, **facts))
+    return result

@@ -1,0 +1,70 @@
+"""What docs/export.md and docs/nnunet.md show runs: their Python, and options of the commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+from maskmend import stages
+from maskmend.cli import app
+from maskmend.core import FoldPlan
+from maskmend.datasets.phantom import write_phantoms
+from maskmend.exporting.options import OWN, ExportOptions
+from maskmend.exporting.tables import CHANGES_HEADER
+from maskmend.settings import CrossfitSettings, FlagSettings, Settings
+from maskmend.store import Run, Source
+
+DOCS = Path(__file__).parents[1] / "docs"
+EXPORT, NNUNET = ((DOCS / f"{name}.md").read_text() for name in ("export", "nnunet"))
+PYTHON = re.findall(r"```python\n(.*?)```", EXPORT, re.DOTALL)
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", EXPORT + NNUNET, re.DOTALL))
+COMMANDS = re.findall(r"^maskmend .*$", SHELL, re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with my-run, judged, and soft-data, its soft export."""
+    root = tmp_path_factory.mktemp("docs")
+    write_phantoms(root / "my-data", {"training": 4}, seed=0, size=48)
+    settings = Settings(crossfit=CrossfitSettings(folds=2), flag=FlagSettings(method="argmax"))
+    run = Run.create(root / "my-run", Source(str(root / "my-data"), ("training",)), settings)
+    plan = FoldPlan(2, 0, {case.id: index % 2 for index, case in enumerate(run.cases)})
+    run.write_folds(plan)
+    for case in run.cases:
+        given = run.read_given(case)
+        probs = np.where(np.roll(given, 2, axis=-1) == 1, 0.9, 0.1).astype(np.float32)
+        run.write_probabilities(case, probs, plan.folds[case.id], plan)
+    stages.flag(run)
+    stages.correct(run)
+    stages.export(run, root / "soft-data", ExportOptions("soft"))
+    return root
+
+
+def test_the_docs_have_what_is_tested() -> None:
+    assert len(PYTHON) == 2
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python_runs(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    exec(compile(block, "export.md", "exec"), {})
+    assert "without-doubt" not in block or (folder / "without-doubt" / "changes.csv").exists()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_has_its_options(line: str) -> None:
+    _, verb, *words = shlex.split(line)
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    known = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_columns_and_files_are_those_that_are_written() -> None:
+    assert all(f"`{name}`" in EXPORT for name in CHANGES_HEADER)
+    assert all(name in EXPORT for name in OWN)
