@@ -115,6 +115,11 @@ class CrossfitSettings(_Group):
     """Predictions that have never seen the label they judge."""
 
     folds: int = Field(3, ge=2, description="teachers; each predicts the cases it was not shown")
+    stated_folds: bool = Field(
+        True,
+        description="take the folds that the data set states, where they hold each case out once; "
+        "`folds` then counts for nothing",
+    )
     teacher: TeacherSettings = TeacherSettings()
 
 

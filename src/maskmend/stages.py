@@ -14,7 +14,7 @@ from maskmend import files, trainings
 from maskmend.arrays.agreement import believed_masks, mask_distance, predicted_labels
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
-from maskmend.datasets import copy_images, open_dataset, read_labels, write_labels
+from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
 from maskmend.datasets.noise import check_record, plan_noise, sample_noise
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.datasets.predictions import (
@@ -85,7 +85,9 @@ def crossfit(run: Run, listener: Listener = QUIET, workers: Workers | None = Non
     workers: of a cluster, each of which trains one teacher at a time; else all are trained here,
     one after the other.
     """
-    plan = trainings.plan(run)
+    for sentence in run.proposed:
+        listener.say(sentence)
+    plan = trainings.plan(run, listener)
     run.write_folds(plan)
     by_id = {case.id: case for case in run.cases}
     pending = [
@@ -175,7 +177,8 @@ def predict(
     cases, left_out = image_cases(images)
 
     def segment(case: Case) -> LabelArray:
-        probs = trainings.probabilities(trained, read_new_image(run.dataset, case))
+        image = read_new_image(run.dataset, case)
+        probs = trainings.probabilities(trained, image, read_grid(case).steps)
         return predicted_labels(probs, trained.scheme)
 
     for case, labels in map_cases(segment, cases, left_out, stage="predict", listener=listener):

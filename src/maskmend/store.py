@@ -35,6 +35,7 @@ from maskmend.datasets import (
 from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
 from maskmend.formats import read_mask
 from maskmend.formats.png import encode_png
+from maskmend.proposals import propose_settings
 from maskmend.settings import Settings, settings_from, settings_yaml
 
 DEMO = "demo"
@@ -70,6 +71,8 @@ class Run:
         self.source = source
         self.dataset = dataset
         self.settings = settings
+        self.proposed: tuple[str, ...] = ()
+        """What was filled into the settings from the data, a sentence each."""
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -99,6 +102,8 @@ class Run:
                 source.root, expected=f"cases in the split {', '.join(source.splits)}",
                 got="none", remedy=f"Choose of the splits {', '.join(splits)} with --split.",
             )  # fmt: skip
+        proposal = propose_settings(run.cases, settings)
+        run.settings, run.proposed = proposal.settings, proposal.sentences
         if (root / "run.json").exists():
             run._check_fits(files.read_json(root / "run.json"))
         elif root.exists() and any(path.name != DEMO for path in root.iterdir()):

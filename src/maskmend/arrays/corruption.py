@@ -73,9 +73,9 @@ class Corruption:
 
     radius: dilate, erode, blob: of the disc; edge_distortion: the largest; polygon: half of the
     distance between vertices along the outline.  seed: of the generator that edge_distortion, blob
-    and missing_part draw from.  offset: shift along each axis.  matrix: of affine, row by row, mapping an
-    offset from the mask's centroid after to the one before.  partner: structure swapped with.
-    Fields that a kind does not use keep their defaults.
+    and missing_part draw from.  offset: shift along each axis.  matrix: of affine, row by row,
+    mapping an offset from the mask's centroid after to the one before.  partner: structure swapped
+    with.  Fields that a kind does not use keep their defaults.
     """
 
     case: str
@@ -301,14 +301,14 @@ def _cut(mask: BoolArray, corruption: Corruption) -> BoolArray:
     A mask of one pixel is lost.
     """
     rng = np.random.default_rng(corruption.seed)
-    direction = rng.standard_normal(mask.ndim)
-    direction /= np.linalg.norm(direction)
     where = np.argwhere(mask)
-    offsets = where - where.mean(axis=0)
+    # a thin volume is cut as its picture is
+    offsets = (where - where.mean(axis=0))[:, [n > 1 for n in mask.shape]]
+    direction = rng.standard_normal(offsets.shape[1])
     margin = rng.uniform(-NEAR, NEAR) * np.linalg.norm(offsets, axis=1).mean()
-    lost = offsets @ direction > margin if len(where) > 1 else np.ones(1, dtype=bool)
+    lost = offsets @ direction >= margin * np.linalg.norm(direction)
     cut = mask.copy()
-    cut[tuple(where[lost].T)] = False
+    cut[tuple(where[lost | (len(where) == 1)].T)] = False
     return cut
 
 

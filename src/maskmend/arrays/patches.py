@@ -82,7 +82,9 @@ def _rounded_up(shape: tuple[int, ...], steps: tuple[float, ...]) -> tuple[int, 
     """The smallest shape that holds this one and can be halved as often as its size allows."""
     counts = [min(MOST_HALVINGS, max(0, int(math.log2(n / LEAST)))) for n in shape]
     # what the roughest axis is not asked for, the others are not either
-    roomy = tuple(math.ceil(n / 2**count) * 2**count for n, count in zip(shape, counts, strict=True))
+    roomy = tuple(
+        math.ceil(n / 2**count) * 2**count for n, count in zip(shape, counts, strict=True)
+    )
     unit = _unit(halvings(roomy, steps), len(shape))
     return tuple(math.ceil(n / by) * by for n, by in zip(shape, unit, strict=True))
 

@@ -276,9 +276,7 @@ def prepare_targets(
     return _as_bytes(targets), _as_bytes(small_part)
 
 
-def foreground_intensities(
-    items: Iterable[Item], scheme: LabelScheme
-) -> tuple[Intensities, ...]:
+def foreground_intensities(items: Iterable[Item], scheme: LabelScheme) -> tuple[Intensities, ...]:
     """Of each channel: 0.5 % and 99.5 % of the numbers inside the structures, mean, deviation.
 
     All numbers where no case has a structure.  At most MOST_SAMPLES voxels a case.
