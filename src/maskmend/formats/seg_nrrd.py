@@ -1,0 +1,425 @@
+"""`.seg.nrrd`, the segmentations of 3D Slicer: named segments that may overlap.
+
+A segment is a label value in a layer; segments of one layer do not overlap.  A file has three axes
+and one layer, or a list axis of layers besides.  What a file says of its segments stands in fields
+of its header, Segment0_Name and so on.
+
+- A segment without a layer has that of its own number, one without a value the value 1, as Slicer
+  reads files of its older versions; a file without any field has a segment for each value.
+- Extent: Slicer shows of a layer only what lies in the extent of its first segment, so all segments
+  of a layer have one extent, that of the layer.
+- Equal names are told apart by the ID: "lesion (Segment_2)".
+
+3D Slicer, developer guide, Segmentations; vtkMRMLSegmentationStorageNode.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maskmend.core import BoolArray, Grid
+from maskmend.errors import GridMismatchError, MaskValueError, UnreadableFileError
+from maskmend.files import write_bytes_atomic
+from maskmend.formats import Header
+from maskmend.formats import nrrd as plain
+from maskmend.formats.volumes import (
+    GZIP,
+    RIGHT_TO_LEFT,
+    deflate,
+    largest_of,
+    native,
+    unreadable,
+    whole_numbers,
+)
+
+NEW_ENTRY = {
+    "space directions": "none", "kinds": "list", "spacings": "NaN", "thicknesses": "NaN",
+    "axis mins": "NaN", "axismins": "NaN", "axis maxs": "NaN", "axismaxs": "NaN",
+    "centerings": "???", "centers": "???", "labels": '""', "units": '""',
+}  # fmt: skip
+"""Fields with an entry for each axis -> the entry of an axis of layers."""
+
+TAGS = (
+    "TerminologyEntry:Segmentation category and type - 3D Slicer General Anatomy list"
+    "~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~Anatomic codes - DICOM master list~^^~^^|"
+)
+"""What Slicer writes where it does not know what a segment is."""
+
+FIELD = re.compile(r"([^:]+?)\s*:(=?)\s*(.*?)\s*$")
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """number: in the names of its fields; None where it has none."""
+
+    number: int | None
+    name: str
+    layer: int
+    value: int
+
+
+def read_header(path: Path) -> Header:
+    file = plain.parse(path)
+    # pixels cut off must show, and a file without names has them in its pixels
+    layers = _layers(file)
+    names = tuple(segment.name for segment in _segments(file, layers))
+    return Header(file.grid, 1, file.stored.newbyteorder("="), segments=names)
+
+
+def read_image(path: Path) -> tuple[NDArray[Any], Grid]:
+    raise UnreadableFileError(
+        str(path),
+        expected="an image",
+        got="a segmentation of 3D Slicer",
+        remedy="Name the image; a plain label map has the ending .nrrd.",
+    )
+
+
+def read_segments(path: Path) -> tuple[dict[str, BoolArray], Grid]:
+    file = plain.parse(path)
+    layers = _layers(file)
+    return {s.name: layers[s.layer] == s.value for s in _segments(file, layers)}, file.grid
+
+
+def parts(path: Path) -> tuple[Path, ...]:
+    return plain.parts(path)
+
+
+def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> None:
+    """The file `like` with some of its segments replaced, all or nothing.
+
+    masks: name -> (*S,) bool.  A segment that no longer fits into its layer moves to another one, a
+    new one if need be.  Raises MaskValueError (an unknown name), GridMismatchError.
+    """
+    file = plain.parse(like)
+    layers = _layers(file).copy()
+    before = _segments(file, layers)
+    _check_masks(path, masks, before, file.grid)
+    wanted = {
+        segment: np.asarray(masks[segment.name], bool)
+        for segment in before
+        if segment.name in masks
+        and not np.array_equal(masks[segment.name], layers[segment.layer] == segment.value)
+    }
+    layers, after = _replaced(layers, before, wanted, largest_of(file.stored))
+    touched = {s.layer for s in wanted} | {s.layer for o, s in zip(before, after, strict=True)
+                                           if o in wanted}  # fmt: skip
+    lines = _with_layers(file, len(layers))
+    lines = _with_fields(lines, _changed_fields(before, after, layers, touched))
+    axis = file.channels[0] if file.channels else len(file.grid.shape)
+    stored = np.moveaxis(layers, 0, axis) if len(layers) > 1 or file.channels else layers[0]
+    plain.write_numbers(path, np.ascontiguousarray(stored, file.stored), file, lines)
+
+
+def create_segments(
+    path: Path,
+    masks: Mapping[str, BoolArray],
+    grid: Grid,
+    colours: Mapping[str, tuple[float, float, float]] | None = None,
+) -> None:
+    """A new segmentation for 3D Slicer, all or nothing.
+
+    masks: name -> (*S,) bool, which may overlap; a picture becomes a volume of one slice.  grid:
+    theirs; without an affine the axes are those of the scanner, with 1 mm where it knows no
+    spacing.  colours: red, green and blue in [0, 1]; a name without one gets one of its own.
+    Raises GridMismatchError, ValueError (no masks, or a colour outside [0, 1]).
+    """
+    if not masks:
+        raise ValueError(f"{path}: a segmentation needs a segment")
+    for name, mask in masks.items():
+        _check_shape(path, name, mask.shape, grid.shape)
+    layers, segments = _packed(masks)
+    order = {1: "", 2: "endian: little\n"}[layers.itemsize]
+    steps, origin = _lps(grid)
+    several = len(layers) > 1
+    sizes = (*layers.shape[:0:-1],)
+    lines = [
+        "NRRD0004\n",
+        "# Complete NRRD file format specification at:\n",
+        "# http://teem.sourceforge.net/nrrd/format.html\n",
+        f"type: {'unsigned char' if layers.itemsize == 1 else 'unsigned short'}\n",
+        f"dimension: {3 + several}\n",
+        "space: left-posterior-superior\n",
+        f"sizes: {f'{len(layers)} ' * several}{' '.join(map(str, sizes))}\n",
+        f"space directions: {'none ' * several}{' '.join(_vector(step) for step in steps)}\n",
+        f"kinds: {'list ' * several}domain domain domain\n",
+        f"{order}encoding: gzip\n",
+        f"space origin: {_vector(origin)}\n",
+        *_new_fields(segments, layers, colours or {}),
+        "\n",
+    ]
+    body = np.moveaxis(layers, 0, -1).astype(layers.dtype.newbyteorder("<")).tobytes()
+    write_bytes_atomic(path, "".join(lines).encode() + deflate(body, GZIP))
+
+
+def _layers(file: plain.NrrdFile) -> NDArray[Any]:
+    """(layers, *S) integers; a view of the file's numbers where they are integers."""
+    stored = plain.channels_first(file, plain.read_numbers(file))
+    if len(file.grid.shape) != 3 or len(file.channels) > 1:
+        raise unreadable(
+            file.path, "three spatial axes, and one of layers", f"sizes {file.sizes[::-1]}"
+        )
+    return whole_numbers(native(stored), file.path)
+
+
+def _segments(file: plain.NrrdFile, layers: NDArray[Any]) -> list[_Segment]:
+    """In the order of the file, with names that differ."""
+    fields, ids = file.fields, []
+    found: list[_Segment] = []
+    while f"Segment{len(found)}_ID" in fields or f"Segment{len(found)}_Name" in fields:
+        prefix, number = f"Segment{len(found)}_", len(found)
+        ids.append(_unescaped(fields.get(f"{prefix}ID", f"Segment_{number + 1}")))
+        name = _unescaped(fields.get(f"{prefix}Name", "")) or ids[-1]
+        layer, value = fields.get(f"{prefix}Layer", number), fields.get(f"{prefix}LabelValue", 1)
+        try:
+            found.append(_Segment(number, name, int(layer), int(value)))
+        except ValueError as error:
+            raise unreadable(file.path, f"whole numbers for {name}", str(error)) from error
+        if not 0 <= found[-1].layer < len(layers) or found[-1].value == 0:
+            raise unreadable(
+                file.path, f"the segment {name} in one of {len(layers)} layers, with a value",
+                f"layer {layer}, value {value}",
+            )  # fmt: skip
+    if not found:
+        for layer, volume in enumerate(layers):
+            for value in np.unique(volume[volume != 0]).tolist():
+                found.append(_Segment(None, f"Segment_{value}", layer, value))
+                ids.append(f"layer {layer}")
+    counts = Counter(segment.name for segment in found)
+    return [
+        replace(segment, name=f"{segment.name} ({identity})") if counts[segment.name] > 1 else
+        segment for segment, identity in zip(found, ids, strict=True)
+    ]  # fmt: skip
+
+
+def _unescaped(text: Any) -> str:
+    """NRRD writes a line end as \\n and a backslash as two."""
+    return re.sub(r"\\(n|\\)", lambda found: "\n" if found[1] == "n" else "\\", str(text))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
+
+
+def _check_masks(
+    path: Path, masks: Mapping[str, BoolArray], segments: Sequence[_Segment], grid: Grid
+) -> None:
+    known = [segment.name for segment in segments]
+    for name, mask in masks.items():
+        if name not in known:
+            raise MaskValueError(
+                str(path),
+                expected=f"one of the segments {', '.join(known)}",
+                got=name,
+                remedy="Name a segment of the file that is replaced.",
+            )
+        _check_shape(path, name, mask.shape, grid.shape)
+
+
+def _check_shape(path: Path, name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if shape != expected:
+        raise GridMismatchError(
+            str(path),
+            expected=f"a mask of {name} of the segmentation's shape, {expected}",
+            got=f"{shape}",
+            remedy="Resample the mask to the grid of the segmentation.",
+        )
+
+
+def _replaced(
+    layers: NDArray[Any],
+    segments: Sequence[_Segment],
+    wanted: Mapping[_Segment, BoolArray],
+    largest: int,
+) -> tuple[NDArray[Any], list[_Segment]]:
+    """(layers, segments) with the masks wanted; `layers` is changed."""
+    places = Counter((segment.layer, segment.value) for segment in segments)
+    for segment, mask in wanted.items():
+        if places[segment.layer, segment.value] == 1:
+            volume = layers[segment.layer]
+            volume[(volume == segment.value) & ~mask] = 0
+    after = list(segments)
+    for number, segment in enumerate(segments):
+        if segment not in wanted:
+            continue
+        mask, volume = wanted[segment], layers[segment.layer]
+        shared = places[segment.layer, segment.value] > 1
+        if not shared and not (mask & (volume != 0) & (volume != segment.value)).any():
+            volume[mask] = segment.value
+            continue
+        if not shared:
+            volume[volume == segment.value] = 0
+        places[segment.layer, segment.value] -= 1
+        others = after[:number] + after[number + 1 :]
+        layers, after[number] = _moved(layers, segment, mask, others, largest)
+    return layers, after
+
+
+def _moved(
+    layers: NDArray[Any],
+    segment: _Segment,
+    mask: BoolArray,
+    others: Sequence[_Segment],
+    largest: int,
+) -> tuple[NDArray[Any], _Segment]:
+    """The segment in the first layer that is free where it lies, else in a new one."""
+    for layer in range(len(layers) + 1):
+        if layer == len(layers):
+            layers = np.concatenate([layers, np.zeros_like(layers[:1])])
+        if layers[layer][mask].any():
+            continue
+        used = {other.value for other in others if other.layer == layer}
+        used |= set(np.unique(layers[layer]).tolist())
+        values = (segment.value, *range(1, largest + 1))
+        value = next((value for value in values if value not in used), None)
+        if value is not None:
+            break
+    assert value is not None, "a new layer has every value to give"
+    layers[layer][mask] = value
+    return layers, replace(segment, layer=layer, value=value)
+
+
+def _changed_fields(
+    before: Sequence[_Segment],
+    after: Sequence[_Segment],
+    layers: NDArray[Any],
+    touched: set[int],
+) -> dict[str, str]:
+    fields = {}
+    for old, new in zip(before, after, strict=True):
+        if new.number is None:
+            continue
+        if new != old:
+            fields[f"Segment{new.number}_Layer"] = str(new.layer)
+            fields[f"Segment{new.number}_LabelValue"] = str(new.value)
+        if new.layer in touched:
+            fields[f"Segment{new.number}_Extent"] = _extent(layers[new.layer])
+    return fields
+
+
+def _extent(volume: NDArray[Any]) -> str:
+    """First and last column, row and slice that are not empty; "0 -1" three times if all are."""
+    ends = []
+    for axis in (2, 1, 0):
+        filled = np.flatnonzero(volume.any(axis=tuple({0, 1, 2} - {axis})))
+        ends += [int(filled[0]), int(filled[-1])] if len(filled) else [0, -1]
+    return " ".join(map(str, ends))
+
+
+def _with_layers(file: plain.NrrdFile, count: int) -> list[str]:
+    """The lines of the header for a number of layers; the same ones where it is the same."""
+    present = file.sizes[file.channels[0]] if file.channels else 1
+    if count == present:
+        return list(file.lines)
+    lines = []
+    for line in file.lines:
+        found = FIELD.match(line)
+        name = found[1].lower() if found and not found[2] else ""
+        entries = found[3] if found else ""
+        if name == "sizes" and file.channels:
+            sizes = entries.split()
+            sizes[len(file.sizes) - 1 - file.channels[0]] = str(count)
+            entries = " ".join(sizes)
+        elif name == "sizes":
+            entries = f"{count} {entries}"
+        elif name == "dimension" and not file.channels:
+            entries = "4"
+        elif name in NEW_ENTRY and not file.channels:
+            entries = f"{NEW_ENTRY[name]} {entries}"
+        else:
+            lines.append(line)
+            continue
+        lines.append(f"{name}: {entries}{line[len(line.rstrip()) :]}")
+    if "kinds" not in file.fields and not file.channels:
+        lines.insert(-1, f"kinds: list domain domain domain{_line_end(lines)}")
+    return lines
+
+
+def _with_fields(lines: Sequence[str], fields: Mapping[str, str]) -> list[str]:
+    """The lines with some key/value fields set; new ones stand at the end of the header."""
+    left, text = dict(fields), []
+    for line in lines:
+        found = FIELD.match(line)
+        if found and found[2] and found[1] in left:
+            line = f"{found[1]}:={left.pop(found[1])}{line[len(line.rstrip()) :]}"
+        text.append(line)
+    at = len(text) - (not text[-1].strip())
+    text[at:at] = [f"{name}:={value}{_line_end(lines)}" for name, value in left.items()]
+    return text
+
+
+def _line_end(lines: Sequence[str]) -> str:
+    return lines[0][len(lines[0].rstrip()) :] or "\n"
+
+
+def _packed(masks: Mapping[str, BoolArray]) -> tuple[NDArray[Any], list[_Segment]]:
+    """Few layers that hold the masks without overlap, (layers, *S) with three axes of space."""
+    dtype = np.uint8 if len(masks) < 256 else np.uint16
+    layers: list[NDArray[Any]] = []
+    segments: list[_Segment] = []
+    for number, (name, mask) in enumerate(masks.items()):
+        volume = mask if mask.ndim == 3 else mask[None]
+        layer = next((n for n, other in enumerate(layers) if not other[volume].any()), len(layers))
+        if layer == len(layers):
+            layers.append(np.zeros(volume.shape, dtype))
+        value = 1 + sum(segment.layer == layer for segment in segments)
+        layers[layer][volume] = value
+        segments.append(_Segment(number, name, layer, value))
+    return np.stack(layers), segments
+
+
+def _lps(grid: Grid) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """(steps along x, y and z; the first voxel) in LPS."""
+    if grid.affine is not None:
+        matrix = RIGHT_TO_LEFT @ np.array(grid.affine) + 0.0
+        return [matrix[:3, axis] for axis in (2, 1, 0)], matrix[:3, 3]
+    lengths = grid.steps if len(grid.shape) == 3 else (1.0, *grid.steps)
+    return list(np.diag(lengths[::-1])), np.zeros(3)
+
+
+def _vector(values: NDArray[np.float64]) -> str:
+    return f"({','.join(repr(value) for value in values.tolist())})"
+
+
+def _new_fields(
+    segments: Sequence[_Segment],
+    layers: NDArray[Any],
+    colours: Mapping[str, tuple[float, float, float]],
+) -> list[str]:
+    extents = [_extent(volume) for volume in layers]
+    lines = []
+    for number, segment in enumerate(segments):
+        # the golden ratio takes neighbours in the list far apart on the circle of colours
+        own = colorsys.hsv_to_rgb(0.618034 * number % 1, 0.65, 0.95)
+        colour = colours.get(segment.name, own)
+        if len(colour) != 3 or not all(0 <= part <= 1 for part in colour):
+            raise ValueError(f"{segment.name}: {colour} is no colour within [0, 1]")
+        values = {
+            "Color": " ".join(f"{part:.6g}" for part in colour),
+            "ColorAutoGenerated": str(int(segment.name not in colours)),
+            "Extent": extents[segment.layer],
+            "ID": f"Segment_{number + 1}",
+            "LabelValue": str(segment.value),
+            "Layer": str(segment.layer),
+            "Name": _escaped(segment.name),
+            "NameAutoGenerated": "0",
+            "Tags": TAGS,
+        }
+        lines += [f"Segment{number}_{key}:={value}\n" for key, value in values.items()]
+    return [
+        *lines,
+        "Segmentation_ContainedRepresentationNames:=Binary labelmap|\n",
+        # the second is what versions before 5.2 ask for
+        "Segmentation_SourceRepresentation:=Binary labelmap\n",
+        "Segmentation_MasterRepresentation:=Binary labelmap\n",
+        "Segmentation_ReferenceImageExtentOffset:=0 0 0\n",
+    ]
