@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from maskmend import files, trainings
-from maskmend.arrays.agreement import believed_masks, mask_distance, predicted_labels
+from maskmend.arrays.agreement import believed_masks, predicted_labels, structure_distance
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
@@ -118,13 +118,13 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     scheme, settings = run.dataset.scheme, run.settings.flag
     judgement = judge_planes(run, settings.method, workers)
     run.write_json("counts.json", judgement.to_json())
-    distance = mask_distance(mismatches(run, workers), scheme)
+    distance = structure_distance(mismatches(run, workers))
     believed = believed_masks(distance, settings.doubt_ratio)
     rows = []
     shares = write_noise_maps(run, judgement, believed, settings.method, workers)
     for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):
-        for plane, name in enumerate(scheme.planes):
-            facts = [1 - distance[index, plane], not believed[index, plane], flagged[plane]]
+        for number, name in enumerate(scheme.structures):
+            facts = [1 - distance[index, number], not believed[index, number], flagged[number]]
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)

@@ -246,10 +246,17 @@ class Run:
         files.write_csv(self.root / name, header, rows)
 
     def write_noise_map(self, case: Case, flagged: BoolArray) -> None:
-        """noise_maps/PLANE/CASE.png, 255 where the given label is held to be wrong."""
+        """noise_maps/PLANE/CASE.png, 255 where the given label is held to be wrong.
+
+        Of a volume CASE.npy, bool.
+        """
         for plane, name in enumerate(self.dataset.scheme.planes):
             path = self.root / "noise_maps" / name / f"{case.id}.png"
-            files.write_bytes_atomic(path, encode_png(flagged[plane].astype(np.uint8) * 255))
+            if flagged[plane].ndim > 2:
+                files.write_array(path.with_name(f"{case.id}.npy"), flagged[plane])
+            else:
+                picture = flagged[plane].astype(np.uint8) * 255
+                files.write_bytes_atomic(path, encode_png(picture))
 
     def write_masks_table(self, rows: list[list[Any]]) -> None:
         """masks.csv, worst agreement first, NaN (no mask) last.  rows: as MASKS_HEADER says."""
@@ -260,16 +267,23 @@ class Run:
         """(planes, *S) bool."""
         return np.stack(
             [
-                read_mask(self.root / "noise_maps" / name / f"{case.id}.png")[0] > 0
+                self._read_noise_map(self.root / "noise_maps" / name / f"{case.id}.png")
                 for name in self.dataset.scheme.planes
             ]
         )
+
+    def _read_noise_map(self, picture: Path) -> BoolArray:
+        volume = picture.with_name(picture.name.removesuffix(".png") + ".npy")
+        if volume.exists():
+            flagged: BoolArray = files.read_array(volume)
+            return flagged
+        return read_mask(picture)[0] > 0
 
     def read_masks_table(self) -> list[dict[str, str]]:
         return files.read_csv(self.root / "masks.csv")
 
     def doubted(self) -> dict[str, set[str]]:
-        """Case id -> the planes whose mask is doubted, from masks.csv."""
+        """Case id -> the structures whose mask is doubted, from masks.csv."""
         found: dict[str, set[str]] = {case.id: set() for case in self.cases}
         for row in self.read_masks_table():
             if row["doubted"] == "True":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskmend.arrays.agreement import in_doubt
 from maskmend.arrays.targets import soft_targets
 from maskmend.core import IGNORED, QUIET, Case, FloatArray, FoldPlan, Listener
 from maskmend.datasets import read_grid, read_image
@@ -141,8 +142,10 @@ def _items(
         if labels == HARD:
             given = run.read_mended(case)
         elif labels == BELIEVED:
-            given = given.copy()
-            given[[name in doubted[case.id] for name in run.dataset.scheme.planes]] = IGNORED
+            scheme = run.dataset.scheme
+            believed = np.array([name not in doubted[case.id] for name in scheme.structures])
+            unsure = in_doubt(given, run.read_predicted(case), believed, scheme)
+            given = np.where(unsure, IGNORED, given).astype(np.uint8)
         soft, taking_part = soft_targets(given, run.dataset.scheme)
         if labels == SOFT:
             soft = run.read_soft(case)

@@ -40,9 +40,16 @@ def window_logits(
     device = next(network.parameters()).device
     was_training = network.training
     network.eval()
+
+    def predict(windows: Tensor) -> Tensor:
+        # PyTorch convolves a single volume on a CPU three times slower than a pair
+        pair = windows.expand(2, *windows.shape[1:]) if len(windows) == 1 else windows
+        found: Tensor = network(pair)[: len(windows)].float()
+        return found
+
     logits = sliding_window_inference(
-        image[None], list(patch), 2, lambda windows: network(windows).float(), overlap=overlap,
-        mode="gaussian", padding_mode="replicate", sw_device=device, device=torch.device("cpu"),
+        image[None], list(patch), 2, predict, overlap=overlap, mode="gaussian",
+        padding_mode="replicate", sw_device=device, device=torch.device("cpu"),
     )  # fmt: skip
     network.train(was_training)
     assert isinstance(logits, Tensor)
