@@ -2,7 +2,8 @@
 
 Held for every import, those inside functions and under TYPE_CHECKING included. Where the list in
 DESIGN leaves a question: `files` (atomic file primitives) stands right after `core`; `settings`
-before `learning`, because a training takes the settings of a training; `report` and `review`
+before `learning`, because a training takes the settings of a training, and `proposals`, which
+fill them from the data, between the two; `report` and `review`
 before `stages`, because a stage writes the report. The package's own `__init__` is the table of
 the public names and stands above all of them.
 """
@@ -31,6 +32,7 @@ LAYERS = (
     "formats",
     "datasets",
     "settings",
+    "proposals",
     "learning",
     "noise_maps",
     "store",

@@ -225,9 +225,10 @@ def _mismatches(run: Run, span: range) -> list[FloatArray]:
 def write_noise_maps(
     run: Run, judgement: Judgement, believed: BoolArray, method: str, workers: Workers
 ) -> Iterator[FloatArray]:
-    """Write the noise map of each case; yields which share of each plane it flags, (planes,).
+    """Write the noise map of each case; yields which share of its pixels it flags, (structures,).
 
-    believed: (cases, planes), for `doubted_masks`.
+    believed: (cases, structures), for `doubted_masks`.  In exclusive labels a flagged pixel counts
+    for the structure that it is given to and for the one that is predicted there.
     """
     write = partial(_write_noise_maps, run, judgement, believed, method)
     for some in workers.each(write, spans(run.cases, workers)):
@@ -238,16 +239,32 @@ def _write_noise_maps(
     run: Run, judgement: Judgement, believed: BoolArray, method: str, span: range
 ) -> list[FloatArray]:
     shares = []
+    scheme = run.dataset.scheme
     for index in span:
         case = run.cases[index]
+        given, predicted = run.read_given(case), run.read_predicted(case)
         if method == DOUBTED_MASKS:
-            given, predicted = run.read_given(case), run.read_predicted(case)
-            flagged = flag_doubted(given, predicted, believed[index])
+            flagged = flag_doubted(given, predicted, believed[index], scheme)
         else:
             flagged = judgement.flag(run, index, case)
         run.write_noise_map(case, flagged)
-        shares.append(flagged.reshape(len(flagged), -1).mean(axis=1))
+        shares.append(flagged_shares(flagged, given, predicted, scheme))
     return shares
+
+
+def flagged_shares(
+    flagged: BoolArray, given: LabelArray, predicted: LabelArray, scheme: LabelScheme
+) -> FloatArray:
+    """Share of the pixels of a case that is flagged for each structure, (structures,) in [0, 1].
+
+    flagged, given, predicted: (planes, *S).
+    """
+    if scheme.overlapping:
+        return np.array([plane.mean() for plane in flagged])
+    wrong = flagged[0]
+    old, new = given[0][wrong], predicted[0][wrong]
+    counts = [np.count_nonzero((old == k) | (new == k)) for k in range(1, scheme.num_classes)]
+    return np.array(counts) / wrong.size
 
 
 def mended(given: LabelArray, flagged: BoolArray, probs: NDArray[Any]) -> LabelArray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from maskmend.errors import SettingsError
 
@@ -16,21 +16,56 @@ class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+_Voxels = Annotated[int, Field(ge=1)]
+_Length = Annotated[float, Field(gt=0)]
+
+
 class TrainingSettings(_Group):
-    """How one network is trained."""
+    """How one network is trained; what is null here is proposed from the data."""
 
     network: Literal["compact", "vnet"] = Field(
-        "compact", description="compact: small U-Net, quick on a CPU; vnet: the paper's 2D V-Net"
+        "compact",
+        description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
     size: int = Field(
         128, ge=32, multiple_of=32,
-        description="images are resized to size x size for the network (pixels)",
+        description="pictures are resized to size x size for the network (pixels)",
+    )  # fmt: skip
+    spacing: tuple[_Length, _Length, _Length] | None = Field(
+        None,
+        description="volumes are resampled to this size of a voxel, slices first (mm); "
+        "null: the median of the data",
+    )
+    patch: tuple[_Voxels, _Voxels, _Voxels] | None = Field(
+        None,
+        description="voxels that the network sees at once, slices first; null: the median volume, "
+        "as far as memory allows",
+    )
+    normalisation: Literal["image", "ct"] | None = Field(
+        None,
+        description="of volumes; image: zero mean and unit variance each; ct: clipped to what the "
+        "structures have (0.5 % to 99.5 %), one scale for all; null: ct where the data look so",
+    )
+    foreground: float = Field(
+        0.5, ge=0, le=1,
+        description="share of the patches that lie around a voxel of a structure (volumes)",
+    )  # fmt: skip
+    overlap: float = Field(
+        0.5, ge=0, lt=1, description="of the windows in which a volume is predicted"
+    )
+    dice: float | None = Field(
+        None, ge=0,
+        description="weight of 1 - soft Dice beside the cross-entropy; null: 1 for volumes, "
+        "0 for pictures",
     )  # fmt: skip
     epochs: int = Field(16, ge=1, description="passes over the training cases")
     least_steps: int = Field(
         360, ge=0, description="a small data set is passed over more often, until so many steps"
     )  # fmt: skip
-    batch_size: int = Field(4, ge=1, description="cases in a step")
+    batch_size: int | None = Field(
+        None, ge=1,
+        description="cases in a step; null: 4, or 2 for volumes that need a large patch",
+    )  # fmt: skip
     learning_rate: float = Field(4e-3, gt=0, description="of AdamW")
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="learning rate after the warm-up of 20 steps"
@@ -59,6 +94,16 @@ class TrainingSettings(_Group):
         "last", description="checkpoint that predicts: best on the held-out training cases, or last"
     )
 
+    @field_serializer("spacing", "patch")
+    def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:
+        # as JSON reads it back
+        return None if value is None else list(value)
+
+    @property
+    def step_size(self) -> int:
+        """Cases in a step."""
+        return 4 if self.batch_size is None else self.batch_size
+
 
 class TeacherSettings(TrainingSettings):
     """How a teacher is trained: it stops learning from the masks that it comes to doubt."""
@@ -70,6 +115,11 @@ class CrossfitSettings(_Group):
     """Predictions that have never seen the label they judge."""
 
     folds: int = Field(3, ge=2, description="teachers; each predicts the cases it was not shown")
+    stated_folds: bool = Field(
+        True,
+        description="take the folds that the data set states, where they hold each case out once; "
+        "`folds` then counts for nothing",
+    )
     teacher: TeacherSettings = TeacherSettings()
 
 

@@ -38,7 +38,7 @@ def draw_cases(
         panels.append(Panel("noise map", NoiseMap(flagged, given)))
         panels.append(Panel("mended", Labels(run.read_mended(case))))
         if trained is not None:
-            probs = trainings.probabilities(trained, image)
+            probs = trainings.probabilities(trained, image, read_grid(case).steps)
             panels.append(Panel("student", Labels(predicted_labels(probs, trained.scheme))))
         picture = render_panels(image, panels, run.dataset.scheme, at=at)
         run.write_picture(_name(rank, case), picture)

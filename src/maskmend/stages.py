@@ -1,7 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate -> export.  audit and
-demo run the steps that they need.
+doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate -> export.
+audit and demo run the steps that they need.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
-from maskmend.arrays.agreement import believed_masks, mask_distance, predicted_labels
+from maskmend.arrays.agreement import believed_masks, predicted_labels, structure_distance
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
-from maskmend.datasets import copy_images, open_dataset, read_labels, write_labels
+from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
 from maskmend.datasets.doctor import Diagnosis, diagnose
 from maskmend.datasets.layouts import find_layout
 from maskmend.datasets.noise import check_record, plan_noise, sample_noise
@@ -106,7 +106,9 @@ def crossfit(run: Run, listener: Listener = QUIET, workers: Workers | None = Non
     one after the other.
     """
     run.refuse_crossfit()
-    plan = trainings.plan(run)
+    for sentence in run.proposed:
+        listener.say(sentence)
+    plan = trainings.plan(run, listener)
     run.write_folds(plan)
     by_id = {case.id: case for case in run.cases}
     pending = [
@@ -160,13 +162,13 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     scheme, settings = run.dataset.scheme, run.settings.flag
     judgement = judge_planes(run, settings.method, workers)
     run.write_json("counts.json", judgement.to_json())
-    distance = mask_distance(mismatches(run, workers), scheme)
+    distance = structure_distance(mismatches(run, workers))
     believed = believed_masks(distance, settings.doubt_ratio)
     rows = []
     shares = write_noise_maps(run, judgement, believed, settings.method, workers)
     for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):
-        for plane, name in enumerate(scheme.planes):
-            facts = [1 - distance[index, plane], not believed[index, plane], flagged[plane]]
+        for number, name in enumerate(scheme.structures):
+            facts = [1 - distance[index, number], not believed[index, number], flagged[number]]
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
@@ -225,7 +227,8 @@ def predict(
     cases, left_out = image_cases(images, run.dataset.cases[0])
 
     def segment(case: Case) -> LabelArray:
-        probs = trainings.probabilities(trained, read_new_image(run.dataset, case))
+        image = read_new_image(run.dataset, case)
+        probs = trainings.probabilities(trained, image, read_grid(case).steps)
         return predicted_labels(probs, trained.scheme)
 
     for case, labels in map_cases(segment, cases, left_out, stage="predict", listener=listener):

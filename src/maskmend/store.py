@@ -41,6 +41,7 @@ from maskmend.datasets import (
 )
 from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
 from maskmend.formats.png import encode_png
+from maskmend.proposals import propose_settings
 from maskmend.settings import Settings, settings_from, settings_yaml
 
 DEMO = "demo"
@@ -80,6 +81,8 @@ class Run:
         self.dataset = dataset
         self.settings = settings
         self.predictions = predictions
+        self.proposed: tuple[str, ...] = ()
+        """What was filled into the settings from the data, a sentence each."""
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -138,6 +141,8 @@ class Run:
                 source.root, expected=f"cases in the split {', '.join(source.splits)}",
                 got="none", remedy=f"Choose of the splits {', '.join(splits)} with --split.",
             )  # fmt: skip
+        proposal = propose_settings(run.cases, settings)
+        run.settings, run.proposed = proposal.settings, proposal.sentences
         if (root / "run.json").exists():
             run._check_fits(files.read_json(root / "run.json"))
         elif root.exists() and any(path.name != DEMO for path in root.iterdir()):
@@ -381,7 +386,7 @@ class Run:
         return files.read_csv(self.root / "masks.csv")
 
     def doubted(self) -> dict[str, set[str]]:
-        """Case id -> the planes whose mask is doubted, from masks.csv."""
+        """Case id -> the structures whose mask is doubted, from masks.csv."""
         found: dict[str, set[str]] = {case.id: set() for case in self.cases}
         for row in self.read_masks_table():
             if row["doubted"] == "True":

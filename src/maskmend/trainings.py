@@ -6,19 +6,23 @@ torch is loaded by the first call, not by the import.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maskmend.arrays.agreement import in_doubt
 from maskmend.arrays.targets import soft_targets
 from maskmend.core import IGNORED, QUIET, Case, FloatArray, FoldPlan, Listener
-from maskmend.datasets import read_image
+from maskmend.datasets import read_grid, read_image
 from maskmend.errors import SettingsError
+from maskmend.proposals import fill_in, is_open, measure
 from maskmend.settings import TrainingSettings
 from maskmend.store import Run
 
 if TYPE_CHECKING:
+    from maskmend.learning.batches import TrainingCases
     from maskmend.learning.compute import Compute
     from maskmend.learning.prediction import Trained
 
@@ -35,15 +39,15 @@ def fit(
     labels: given; hard (mended); soft (mended, given and suggested class mixed); believed (given,
     without the masks that are doubted).
     """
-    from maskmend.learning.batches import stack_training_data
     from maskmend.learning.training import train_network
 
     if labels not in LABELS:
         raise SettingsError(
             "labels", expected=", ".join(LABELS), got=labels, remedy="Choose one of these."
         )
-    items = _items(run, labels, cases)
-    data = stack_training_data(items, settings.size, run.dataset.scheme)
+    if is_open(settings, run.cases):
+        settings, _ = fill_in(settings, measure(run.cases))
+    data = _training_cases(run, labels, cases, settings)
     where = run.training_folder(folder)
     return train_network(data, settings, where, run.settings.seed, compute(run), listener)
 
@@ -58,7 +62,7 @@ def train_fold(run: Run, plan: FoldPlan, fold: int, listener: Listener = QUIET) 
     settings = run.settings.crossfit.teacher
     teacher = fit(run, GIVEN, trained_on, settings, f"teachers/fold{fold}", listener)
     for case in plan.held_out(fold):
-        probs = probabilities(teacher, read_image(by_id[case]))
+        probs = probabilities(teacher, read_image(by_id[case]), read_grid(by_id[case]).steps)
         run.write_probabilities(by_id[case], probs, fold, plan)
     return fold
 
@@ -71,10 +75,21 @@ def resources(run: Run) -> dict[str, float]:
     return {"GPU": 1} if run.settings.device.startswith("cuda") else {}
 
 
-def plan(run: Run) -> FoldPlan:
-    """The folds of a run: by patient, balanced, from its seed."""
-    from maskmend.learning.crossfit import plan_folds
+def plan(run: Run, listener: Listener = QUIET) -> FoldPlan:
+    """The folds of a run: those that the data set states, or by patient, balanced, from its seed.
 
+    Stated folds are taken where each case is held out once and no patient is in two of them,
+    unless crossfit.stated_folds says no; crossfit.folds then counts for nothing.
+    """
+    from maskmend.learning.crossfit import plan_folds, stated_plan
+
+    stated = run.dataset.stated_folds
+    if stated and run.settings.crossfit.stated_folds:
+        found = stated_plan(run.cases, stated, run.settings.seed)
+        if found is not None:
+            listener.say(f"the {found.count} folds that the data set states")
+            return found
+        listener.say("folds of our own: those stated do not hold each patient out once")
     return plan_folds(run.cases, run.settings.crossfit.folds, run.settings.seed)
 
 
@@ -92,25 +107,46 @@ def load(run: Run, folder: str, weights: str | None) -> Trained:
     return load_trained(run.training_folder(folder), compute(run), weights)
 
 
-def probabilities(trained: Trained, image: NDArray[np.generic]) -> FloatArray:
-    """(num_channels, *S) float32 of one image (C, *S)."""
+def probabilities(
+    trained: Trained, image: NDArray[np.generic], steps: tuple[float, ...] | None = None
+) -> FloatArray:
+    """(num_channels, *S) float32 of one image (C, *S).
+
+    steps: size of a voxel of a volume (`Grid.steps`).
+    """
     from maskmend.learning.prediction import predict_case
 
-    return predict_case(trained, image)
+    return predict_case(trained, image, steps)
+
+
+def _training_cases(
+    run: Run, labels: str, cases: Sequence[Case], settings: TrainingSettings
+) -> TrainingCases:
+    from maskmend.learning.batches import stack_training_data
+    from maskmend.learning.volumes import stack_volumes
+
+    scheme = run.dataset.scheme
+    if len(read_grid(cases[0]).shape) == 2:
+        items = _items(run, labels, cases)
+        pictures = ((name, image, soft, part) for name, image, _, soft, part in items)
+        return stack_training_data(pictures, settings.size, scheme)
+    return stack_volumes(partial(_items, run, labels, cases), scheme, settings)
 
 
 def _items(
     run: Run, labels: str, cases: Sequence[Case]
-) -> Iterator[tuple[str, NDArray[Any], FloatArray, FloatArray]]:
+) -> Iterator[tuple[str, NDArray[Any], tuple[float, ...], FloatArray, FloatArray]]:
     doubted = run.doubted() if labels == BELIEVED else {}
     for case in cases:
         given = run.read_given(case)
         if labels == HARD:
             given = run.read_mended(case)
         elif labels == BELIEVED:
-            given = given.copy()
-            given[[name in doubted[case.id] for name in run.dataset.scheme.planes]] = IGNORED
+            scheme = run.dataset.scheme
+            believed = np.array([name not in doubted[case.id] for name in scheme.structures])
+            unsure = in_doubt(given, run.read_predicted(case), believed, scheme)
+            given = np.where(unsure, IGNORED, given).astype(np.uint8)
         soft, taking_part = soft_targets(given, run.dataset.scheme)
         if labels == SOFT:
             soft = run.read_soft(case)
-        yield case.id, read_image(case), soft, taking_part
+        yield case.id, read_image(case), read_grid(case).steps, soft, taking_part

@@ -14,10 +14,12 @@ from hypothesis.extra import numpy as hnp
 from maskmend.arrays.agreement import (
     believed_masks,
     flag_doubted,
+    in_doubt,
     mask_distance,
     mask_mismatch,
     predicted_labels,
     size_bias,
+    structure_distance,
 )
 from maskmend.arrays.overlap import count_overlap
 from maskmend.core import IGNORED, LabelScheme
@@ -246,13 +248,47 @@ def test_flag_doubted_by_hand() -> None:
         ([False, True], [[0, 1, 1], [0, 0, 0]]),
         ([False, False], [[0, 1, 1], [1, 0, 0]]),
     ):
-        flagged = flag_doubted(given_labels, predicted, np.array(believed))
+        flagged = flag_doubted(given_labels, predicted, np.array(believed), OVERLAPPING)
         assert flagged.dtype == np.dtype(bool)
         assert flagged.astype(int).tolist() == expected
 
 
 def test_flag_doubted_takes_any_number_of_axes() -> None:
     volume = np.zeros((2, 2, 3, 4), dtype=np.uint8)
-    flagged = flag_doubted(volume, volume + 1, np.array([True, False]))
+    flagged = flag_doubted(volume, volume + 1, np.array([True, False]), OVERLAPPING)
     assert not flagged[0].any()
     assert flagged[1].all()
+
+
+def test_in_exclusive_labels_a_doubted_structure_leaves_the_others_alone() -> None:
+    given_labels = np.array([[0, 1, 1, 2, 2, 2, 0, IGNORED]], dtype=np.uint8)
+    predicted = np.array([[1, 1, 0, 0, 1, 2, 2, 1]], dtype=np.uint8)
+    for believed, expected in (
+        ([True, True], [0, 0, 0, 0, 0, 0, 0, 0]),
+        # given as it or predicted as it: also where the other one was given, but not elsewhere
+        ([False, True], [1, 0, 1, 0, 1, 0, 0, 0]),
+        ([True, False], [0, 0, 0, 1, 1, 0, 1, 0]),
+        ([False, False], [1, 0, 1, 1, 1, 0, 1, 0]),
+    ):
+        flagged = flag_doubted(given_labels, predicted, np.array(believed), EXCLUSIVE)
+        assert flagged.astype(int).tolist() == [expected]
+
+
+def test_in_doubt_by_hand() -> None:
+    given_labels = np.array([[0, 1, 2, 0, IGNORED]], dtype=np.uint8)
+    predicted = np.array([[1, 2, 2, 0, 1]], dtype=np.uint8)
+    doubted = in_doubt(given_labels, predicted, np.array([False, True]), EXCLUSIVE)
+    assert doubted.astype(int).tolist() == [[1, 1, 0, 0, 1]]
+    planes = np.zeros((2, 1, 3), dtype=np.uint8)
+    doubted = in_doubt(planes, planes, np.array([False, True]), OVERLAPPING)
+    assert doubted.astype(int).tolist() == [[[1, 1, 1]], [[0, 0, 0]]]
+
+
+def test_each_structure_of_exclusive_labels_has_its_own_distance() -> None:
+    given_labels = np.array([[1, 1, 2, 2, 0, 0]], dtype=np.uint8)
+    predicted = np.array([[1, 1, 0, 0, 2, 2]], dtype=np.uint8)
+    mismatch = mask_mismatch(given_labels, predicted, EXCLUSIVE)[None]
+    assert structure_distance(mismatch).tolist() == [[0, 1]]
+    assert mask_distance(mismatch, EXCLUSIVE).tolist() == [[0.5]]
+    nothing = np.full((1, 6), IGNORED, dtype=np.uint8)
+    assert np.isnan(structure_distance(mask_mismatch(nothing, predicted, EXCLUSIVE)[None])).all()

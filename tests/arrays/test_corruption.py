@@ -268,12 +268,64 @@ def test_presets_draw_what_they_say(preset: str, edge_radius: int) -> None:
 
 def test_mixed_draws_all_kinds_alike_and_swaps_only_with_a_partner() -> None:
     shares = Counter(corruption.kind for corruption in sample("mixed", 9000, 1))
-    assert set(shares) == set(KINDS)
+    # the kinds that it had when figures were published with it
+    assert set(shares) == set(KINDS) - {"missing_part"}
     assert all(abs(share / 9000 - 1 / 9) < 0.02 for share in shares.values())
     alone = Noise("mixed", 1, (1, 2))
     rng = np.random.default_rng(0)
     kinds = {sample_corruption("a", "lung", alone, rng).kind for _ in range(500)}
-    assert kinds == set(KINDS) - {"swapped"}
+    assert kinds == set(KINDS) - {"swapped", "missing_part"}
+
+
+def test_volume_draws_its_five_kinds_alike() -> None:
+    shares = Counter(corruption.kind for corruption in sample("volume", 5000, 1))
+    assert set(shares) == {"dilate", "erode", "shift", "swapped", "missing_part"}
+    assert all(abs(share / 5000 - 1 / 5) < 0.02 for share in shares.values())
+
+
+EARLIER_DRAWS = [
+    ("erode", 27, 0, (), ""), ("blob", 29, 967257515, (), ""), ("dilate", 23, 0, (), ""),
+    ("dilate", 25, 0, (), ""), ("polygon", 21, 0, (), ""), ("dilate", 23, 0, (), ""),
+    ("dilate", 30, 0, (), ""), ("affine", 0, 0, (), ""), ("dilate", 29, 0, (), ""),
+]  # fmt: skip
+"""Kind, radius, seed, offset and partner, as drawn before there were more kinds."""
+
+
+def test_the_draws_of_the_earlier_presets_are_what_they_were() -> None:
+    rng = np.random.default_rng(7)
+    drawn = [
+        sample_corruption("a", "lung", Noise(preset, 1, (20, 30), partners=("heart",)), rng)
+        for preset in ("reference", "mixed", "paper") * 3
+    ]
+    assert [(c.kind, c.radius, c.seed, c.offset, c.partner) for c in drawn] == EARLIER_DRAWS
+
+
+class TestMissingPart:
+    @given(seeds)
+    def test_what_is_left_lies_on_one_side_of_a_plane_near_the_middle(self, seed: int) -> None:
+        places = np.indices((15, 17, 13)) - np.reshape((7, 8, 6), (3, 1, 1, 1))
+        ball = (places**2).sum(axis=0) <= 36
+        cut = corrupt(ball, Corruption("a", "lung", "missing_part", seed=seed))
+        assert not (cut & ~ball).any()
+        lost = ball & ~cut
+        assert 0.2 < lost.sum() / ball.sum() < 0.8
+        # by symmetry the two centroids lie on the plane's normal, on either side of it
+        kept_at, lost_at = (np.argwhere(mask).mean(axis=0) for mask in (cut, lost))
+        normal = (lost_at - kept_at) / np.linalg.norm(lost_at - kept_at)
+        assert (np.argwhere(lost) @ normal).min() > (np.argwhere(cut) @ normal).max() - 1.5
+
+    def test_a_single_pixel_is_lost(self) -> None:
+        dot = np.zeros((5, 5), dtype=bool)
+        dot[2, 3] = True
+        assert not corrupt(dot, Corruption("a", "lung", "missing_part", seed=1)).any()
+
+    def test_directions_differ(self) -> None:
+        block = np.ones((6, 6, 6), dtype=bool)
+        cuts = {
+            corrupt(block, Corruption("a", "lung", "missing_part", seed=seed)).tobytes()
+            for seed in range(20)
+        }
+        assert len(cuts) == 20
 
 
 def test_shifts_are_as_long_as_beta_says() -> None:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from maskmend.core import LabelScheme
 from maskmend.learning.batches import TrainingData
+from maskmend.learning.inference import predict_prepared
 from maskmend.learning.networks import NETWORKS, build_network
-from maskmend.learning.prediction import predict_prepared
 from maskmend.learning.task import SegmentationTask
 from maskmend.settings import TrainingSettings
 

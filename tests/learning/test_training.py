@@ -27,12 +27,12 @@ from maskmend.errors import (
 from maskmend.files import read_csv
 from maskmend.learning.batches import TrainingData, stack_training_data
 from maskmend.learning.compute import Compute
+from maskmend.learning.inference import predict_prepared
 from maskmend.learning.prediction import (
     Trained,
     load_trained,
     mismatch_with,
     predict_case,
-    predict_prepared,
 )
 from maskmend.learning.task import epochs_of
 from maskmend.learning.training import split_monitor, train_network

@@ -118,19 +118,30 @@ def size_bias(mismatch: FloatArray) -> FloatArray:
     return np.array([np.median(sizes[has]) if has.any() else 0.0 for sizes, has in columns])
 
 
+def structure_distance(mismatch: FloatArray, bias: FloatArray | float = 0.0) -> FloatArray:
+    """1 - Dice of each structure, (N, structures); with a bias, |size - bias| stands for |size|.
+
+    mismatch: (N, structures, 2) as from `mask_mismatch`.  0 for a structure that neither mask has;
+    NaN where nothing takes part.
+    """
+    size, place = mismatch[..., 0], mismatch[..., 1]
+    distance: FloatArray = np.where(np.isnan(size), place, np.abs(size - bias) + place)
+    return distance
+
+
 def mask_distance(
     mismatch: FloatArray, scheme: LabelScheme, bias: FloatArray | float = 0.0
 ) -> FloatArray:
-    """1 - Dice of each mask, (N, planes); with a bias, |size - bias| stands for |size|.
+    """1 - Dice of each mask, (N, planes); bias as for `structure_distance`.
 
     mismatch: (N, structures, 2) as from `mask_mismatch`.  A plane of exclusive labels gets the
     mean over the structures that either mask has (0 if neither has any).  NaN where nothing takes
     part.
     """
-    size, place = mismatch[..., 0], mismatch[..., 1]
-    distance: FloatArray = np.where(np.isnan(size), place, np.abs(size - bias) + place)
+    distance = structure_distance(mismatch, bias)
     if scheme.overlapping:
         return distance
+    size, place = mismatch[..., 0], mismatch[..., 1]
     present = ~np.isnan(size)
     mean = np.where(present, distance, 0).sum(axis=1) / np.maximum(present.sum(axis=1), 1)
     plane: FloatArray = np.where(np.isnan(place).all(axis=1), np.nan, mean)[:, None]
@@ -138,13 +149,14 @@ def mask_distance(
 
 
 def believed_masks(distance: FloatArray, ratio: float) -> BoolArray:
-    """Which given masks to believe, (N, planes) bool.
+    """Which given masks to believe, (N, columns) bool.
 
-    distance: (N, planes) as from `mask_distance`, NaN where a mask takes no part (it is believed:
-    nothing is known against it).  A mask is believed while its distance is at most `ratio` times
-    the ordinary one of its plane: the median of the masks that are believed, of the nearest 30 %
-    at least, and never below 0.01.  So belief spreads from the nearest masks outwards, and ends
-    where the next ones lie far off, be that after a third of the masks or after all of them.
+    distance: (N, columns) as from `structure_distance` or `mask_distance`, NaN where a mask takes
+    no part (it is believed: nothing is known against it).  A mask is believed while its distance
+    is at most `ratio` times the ordinary one of its column: the median of the masks that are
+    believed, of the nearest 30 % at least, and never below 0.01.  So belief spreads from the
+    nearest masks outwards, and ends where the next ones lie far off, be that after a third of the
+    masks or after all of them.
     A distance of 0 is that of empty masks: it is believed, and counts for nothing in the median.
     """
     believed = np.ones(distance.shape, dtype=bool)
@@ -167,11 +179,31 @@ def _limit_of_belief(known: FloatArray, ratio: float) -> float:
             return limit
 
 
-def flag_doubted(given: LabelArray, predicted: LabelArray, believed: BoolArray) -> BoolArray:
-    """The noise map that follows: in masks not believed, the pixels that differ; (planes, *S).
+def flag_doubted(
+    given: LabelArray, predicted: LabelArray, believed: BoolArray, scheme: LabelScheme
+) -> BoolArray:
+    """The noise map that follows: what differs in `in_doubt`, (planes, *S).
 
-    given, predicted: (planes, *S).  believed: (planes,).  Ignored pixels are never flagged.
+    Arguments as there.  Ignored pixels are never flagged.
     """
-    doubted = ~believed.reshape(-1, *(1,) * (given.ndim - 1))
+    doubted = in_doubt(given, predicted, believed, scheme)
     flagged: BoolArray = doubted & (given != predicted) & (given != IGNORED)
     return flagged
+
+
+def in_doubt(
+    given: LabelArray, predicted: LabelArray, believed: BoolArray, scheme: LabelScheme
+) -> BoolArray:
+    """Pixels whose label hangs on a structure that is not believed, (planes, *S).
+
+    given, predicted: (planes, *S).  believed: (structures,).  Overlapping: the whole plane of the
+    structure; exclusive: what is given to it or predicted as it, so that one wrong structure of a
+    case leaves the border between two others alone.
+    """
+    if scheme.overlapping:
+        doubted = ~believed.reshape(-1, *(1,) * (given.ndim - 1))
+        return np.broadcast_to(doubted, given.shape)
+    of_class = np.zeros(256, bool)
+    of_class[1 : len(believed) + 1] = ~believed
+    found: BoolArray = of_class[given] | of_class[predicted]
+    return found

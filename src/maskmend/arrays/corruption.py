@@ -24,6 +24,9 @@ EDGE_SHARE = 0.5
 AFFINE_SPREAD = 0.25
 """Largest change of an entry of the identity in a sampled affine matrix."""
 
+NEAR = 0.3
+"""How far from the centroid a missing part may begin, in mean distances of the mask from it."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -69,10 +72,10 @@ class Corruption:
     """One error in the mask of one structure of one case, with all that its replay needs.
 
     radius: dilate, erode, blob: of the disc; edge_distortion: the largest; polygon: half of the
-    distance between vertices along the outline.  seed: of the generator that edge_distortion and
-    blob draw from.  offset: shift along each axis.  matrix: of affine, row by row, mapping an
-    offset from the mask's centroid after to the one before.  partner: structure swapped with.
-    Fields that a kind does not use keep their defaults.
+    distance between vertices along the outline.  seed: of the generator that edge_distortion, blob
+    and missing_part draw from.  offset: shift along each axis.  matrix: of affine, row by row,
+    mapping an offset from the mask's centroid after to the one before.  partner: structure swapped
+    with.  Fields that a kind does not use keep their defaults.
     """
 
     case: str
@@ -147,7 +150,8 @@ def sample_corruption(
         return Corruption(case, structure, kind, radius=radius)
     if kind == "edge_distortion":
         radius = preset.edge_radius(noise.beta[1])
-    if kind in ("edge_distortion", "blob"):
+    if kind in ("edge_distortion", "blob", "missing_part"):
+        radius = 0 if kind == "missing_part" else radius
         return Corruption(case, structure, kind, radius=radius, seed=seed)
     if kind == "shift":
         direction = rng.standard_normal(noise.axes)
@@ -290,6 +294,24 @@ def _add_blob(mask: BoolArray, corruption: Corruption) -> BoolArray:
     return blotted
 
 
+def _cut(mask: BoolArray, corruption: Corruption) -> BoolArray:
+    """What lies beyond a plane of random direction near the centroid is lost: about a half.
+
+    The plane passes the centroid at no more than NEAR times the mask's mean distance from it.
+    A mask of one pixel is lost.
+    """
+    rng = np.random.default_rng(corruption.seed)
+    where = np.argwhere(mask)
+    # a thin volume is cut as its picture is
+    offsets = (where - where.mean(axis=0))[:, [n > 1 for n in mask.shape]]
+    direction = rng.standard_normal(offsets.shape[1])
+    margin = rng.uniform(-NEAR, NEAR) * np.linalg.norm(offsets, axis=1).mean()
+    lost = offsets @ direction >= margin * np.linalg.norm(direction)
+    cut = mask.copy()
+    cut[tuple(where[lost | (len(where) == 1)].T)] = False
+    return cut
+
+
 def _coarsen(mask: BoolArray, corruption: Corruption) -> BoolArray:
     """Each piece replaced by a polygon with a vertex every 2 * radius steps of its outline.
 
@@ -384,11 +406,17 @@ _APPLY: Mapping[str, Callable[[BoolArray, Corruption], BoolArray]] = {
     "missing": lambda mask, _: np.zeros_like(mask),
     "blob": _add_blob,
     "polygon": _coarsen,
+    "missing_part": _cut,
 }
 
 KINDS = (*_APPLY, "swapped")
 """All kinds of label error."""
 
+_MIXED = (
+    "dilate", "erode", "edge_distortion", "shift", "affine", "missing", "blob", "polygon",
+    "swapped",
+)  # fmt: skip
+_VOLUME = ("dilate", "erode", "shift", "swapped", "missing_part")
 _OF_THE_REFERENCE = {"dilate": 0.33, "erode": 0.33, "edge_distortion": 0.34}
 
 PRESETS: Mapping[str, Preset] = {
@@ -396,5 +424,6 @@ PRESETS: Mapping[str, Preset] = {
     # out; their paper has a radius of about beta / 5
     "reference": Preset(_OF_THE_REFERENCE, lambda beta: max(beta - 1, 0)),
     "paper": Preset(_OF_THE_REFERENCE, lambda beta: round(beta / 5)),
-    "mixed": Preset({kind: 1 / len(KINDS) for kind in KINDS}, lambda beta: max(beta - 1, 0)),
+    "mixed": Preset({kind: 1 / len(_MIXED) for kind in _MIXED}, lambda beta: max(beta - 1, 0)),
+    "volume": Preset({kind: 1 / len(_VOLUME) for kind in _VOLUME}, lambda beta: max(beta - 1, 0)),
 }

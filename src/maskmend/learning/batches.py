@@ -5,20 +5,113 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.utils.data import Sampler
 
-from maskmend.core import FloatArray, LabelScheme
+from maskmend.arrays.agreement import predicted_labels
+from maskmend.core import IGNORED, FloatArray, LabelArray, LabelScheme
+from maskmend.learning.inference import predict_prepared
+from maskmend.learning.losses import channel_shares
+from maskmend.learning.networks import build_network
+from maskmend.settings import TrainingSettings
+
+
+class Way(Protocol):
+    """From a case's own grid to the network's and back; of pictures or of volumes."""
+
+    @property
+    def memory_format(self) -> torch.memory_format: ...
+    @property
+    def usual_dice(self) -> float:
+        """Weight of 1 - soft Dice in the loss, where the settings leave it open."""
+
+    @property
+    def can_be_lonely(self) -> bool:
+        """Whether one case alone may have no variance on the coarsest grid to normalise by."""
+
+    def build_network(self, name: str, in_channels: int, out_channels: int) -> nn.Module:
+        """A new network with random weights; `last` is the layer whose output is the logits."""
+
+    def logits(
+        self, network: nn.Module, image: NDArray[np.generic], steps: Sequence[float]
+    ) -> Tensor:
+        """(1, channels, *S) float32, on the grid of the image (C, *S)."""
+
+
+class TrainingCases(Protocol):
+    """Cases to train on; decides how a batch is drawn and how whole cases are predicted."""
+
+    @property
+    def case_ids(self) -> tuple[str, ...]: ...
+    @property
+    def scheme(self) -> LabelScheme: ...
+    @property
+    def way(self) -> Way: ...
+    @property
+    def in_channels(self) -> int: ...
+    @property
+    def counts(self) -> list[int]:
+        """Of the maps of a batch: channels of the images, of the targets, planes."""
+
+    def subset(self, indices: Sequence[int]) -> TrainingCases: ...
+    def shares(self) -> Tensor:
+        """Share of the pixels that each channel's targets claim, (channels,) float32."""
+
+    def draw(
+        self, chosen: Tensor, kept: Tensor, generator: Generator, settings: TrainingSettings
+    ) -> Tensor:
+        """(B, sum(counts), *S) float32: image, targets x part, part.
+
+        chosen: (B,) indices of cases.  kept: (B, planes) bool, masks that train.
+        """
+
+    def predicted(self, network: nn.Module) -> Iterator[tuple[LabelArray, LabelArray]]:
+        """Labels of each whole case, (planes, *S) uint8: those to be learnt, and the network's."""
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """All that a training is made from."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a finished training needs beside its settings, for JSON."""
+
+
+@dataclass(frozen=True)
+class PictureWay:
+    """Pictures are resized to size x size, whatever their own shape."""
+
+    size: int
+
+    memory_format = torch.channels_last
+    usual_dice = 0.0
+
+    @property
+    def can_be_lonely(self) -> bool:
+        """32 x 32 pixels become one."""
+        return self.size == 32
+
+    def build_network(self, name: str, in_channels: int, out_channels: int) -> nn.Module:
+        """A new network with random weights."""
+        return build_network(name, in_channels, out_channels)
+
+    def logits(
+        self, network: nn.Module, image: NDArray[np.generic], steps: Sequence[float]
+    ) -> Tensor:
+        """(1, channels, *S) float32, on the grid of the image (C, *S).  steps: of no meaning."""
+        prepared = prepare_image(image, self.size)
+        device = next(network.parameters()).device
+        height, width = image.shape[1:]
+        return resize(network(prepared[None].to(device)).float(), (height, width))
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images and what a network should say about them.
+    """Pictures and what a network should say about them.
 
     images: (N, C, size, size) float32, zero mean and unit variance each.  targets: (N, channels,
     size, size) float32 in [0, 1].  taking_part: (N, planes, size, size) float32, the share of
@@ -43,6 +136,49 @@ class TrainingData:
             targets=self.targets[chosen],
             taking_part=self.taking_part[chosen],
         )
+
+    @property
+    def way(self) -> PictureWay:
+        return PictureWay(self.images.shape[-1])
+
+    @property
+    def in_channels(self) -> int:
+        return self.images.shape[1]
+
+    @property
+    def counts(self) -> list[int]:
+        """Of the maps of a batch: channels of the images, of the targets, planes."""
+        return [self.images.shape[1], self.targets.shape[1], self.taking_part.shape[1]]
+
+    def shares(self) -> Tensor:
+        return channel_shares(self.targets, self.taking_part)
+
+    def draw(
+        self, chosen: Tensor, kept: Tensor, generator: Generator, settings: TrainingSettings
+    ) -> Tensor:
+        """The chosen pictures whole, (B, sum(counts), size, size): image, targets x part, part."""
+        part = self.taking_part[chosen] * kept[:, :, None, None]
+        # interpolated together, or an ignored pixel would colour its neighbours
+        maps = torch.cat([self.images[chosen], self.targets[chosen] * part, part], dim=1)
+        return augment(maps, self.in_channels, generator) if settings.augment else maps
+
+    def predicted(self, network: nn.Module) -> Iterator[tuple[LabelArray, LabelArray]]:
+        """Labels on the network's grid, (planes, size, size) uint8."""
+        found = predict_prepared(network, self.images, self.scheme).numpy()
+        for target, part, probs in zip(
+            self.targets.numpy(), self.taking_part.numpy(), found, strict=True
+        ):
+            given = predicted_labels(target, self.scheme)
+            judged = np.where(part > 0.5, given, IGNORED).astype(np.uint8)
+            yield judged, predicted_labels(probs, self.scheme)
+
+    def arrays(self) -> Iterator[NDArray[Any]]:
+        """All that a training is made from."""
+        yield from (self.images.numpy(), self.targets.numpy(), self.taking_part.numpy())
+
+    def describe(self) -> dict[str, Any]:
+        """Nothing: its settings say it all."""
+        return {}
 
 
 def prepare_image(image: NDArray[np.generic], size: int) -> Tensor:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from maskmend.core import Case, FoldPlan
+from maskmend.core import Case, FoldPlan, StatedFold
 from maskmend.errors import SettingsError
 
 
@@ -36,3 +36,22 @@ def plan_folds(cases: Iterable[Case], count: int, seed: int) -> FoldPlan:
         sizes[fold] += len(groups[name])
         folds |= dict.fromkeys(groups[name], fold)
     return FoldPlan(count, seed, folds)
+
+
+def stated_plan(cases: Sequence[Case], stated: Sequence[StatedFold], seed: int) -> FoldPlan | None:
+    """The folds that a data set states, as far as they hold these cases out.
+
+    None where a case is held out never or twice, a patient's cases are in different folds, or
+    fewer than two folds hold out any.
+    """
+    ours = {case.id for case in cases}
+    held_out = [fold.held_out & ours for fold in stated]
+    filled = [fold for fold in held_out if fold]
+    folds = {name: number for number, fold in enumerate(filled) for name in fold}
+    once = sum(map(len, filled)) == len(ours) == len(folds)
+    if not once or len(filled) < 2:
+        return None
+    places = {(case.group, folds[case.id]) for case in cases}
+    if len(places) > len({case.group for case in cases}):
+        return None
+    return FoldPlan(len(filled), seed, dict(sorted(folds.items())))

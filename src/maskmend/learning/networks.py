@@ -1,12 +1,15 @@
-"""The segmentation networks.  Input (N, C, H, W) float32, output logits (N, channels, H, W)."""
+"""The segmentation networks.  Input (N, C, *S) float32, output logits (N, channels, *S)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import BasicUNet, DynUNet
 from torch import Tensor, nn
+
+from maskmend.arrays.patches import halvings, kernels
 
 
 class CompactUNet(nn.Module):
@@ -119,14 +122,79 @@ class ReferenceVNet(nn.Module):
         return logits
 
 
+class VolumeUNet(nn.Module):
+    """The CompactUNet of volumes: MONAI's DynUNet on a grid folded once, laid out by the voxels.
+
+    Which axes are folded into channels, halved level by level and looked across is decided by
+    the patch and the spacing (`arrays.patches`), so that thick slices are met by kernels of one
+    slice and stay whole until the rows and columns are as coarse.  S must divide by what the
+    patch divides by.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, patch: tuple[int, ...],
+        spacing: tuple[float, ...], width: int = 16,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        levels = halvings(patch, spacing)
+        sizes = kernels(levels, spacing)
+        # DynUNet has three levels at least
+        while len(levels) < 3:
+            levels, sizes = (*levels, (1, 1, 1)), (*sizes, (3, 3, 3))
+        self.fold = levels[0]
+        parts = math.prod(self.fold)
+        body = DynUNet(
+            3, in_channels * parts, out_channels * parts,
+            kernel_size=sizes, strides=((1, 1, 1), *levels[1:]), upsample_kernel_size=levels[1:],
+            filters=[width * min(2**level, 16) for level in range(len(levels))],
+            norm_name=("batch", {"affine": True}),
+        )  # fmt: skip
+        # its blocks stand in it twice, by level and nested; a weights file names each tensor once
+        self.path = body.skip_layers
+        self.head = body.output_block
+
+    def forward(self, images: Tensor) -> Tensor:
+        return unfold(self.head(self.path(fold(images, self.fold))), self.fold)
+
+    @property
+    def last(self) -> nn.Conv3d:
+        """The layer whose output is the logits; its channels are out_channels x folded voxels."""
+        layer = self.head.conv.conv
+        assert isinstance(layer, nn.Conv3d)
+        return layer
+
+
+def fold(maps: Tensor, by: tuple[int, ...]) -> Tensor:
+    """(N, C, D, H, W) -> (N, C x d x h x w, D/d, H/h, W/w) for by = (d, h, w); nothing is lost.
+
+    The volume's `pixel_unshuffle`; a channel's parts stay together.
+    """
+    count, channels, *shape = maps.shape
+    d, h, w = by
+    depth, height, width = (n // each for n, each in zip(shape, by, strict=True))
+    parts = maps.reshape(count, channels, depth, d, height, h, width, w)
+    return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(count, -1, depth, height, width)
+
+
+def unfold(maps: Tensor, by: tuple[int, ...]) -> Tensor:
+    """The inverse of `fold`."""
+    count, channels, depth, height, width = maps.shape
+    d, h, w = by
+    parts = maps.reshape(count, channels // math.prod(by), d, h, w, depth, height, width)
+    return parts.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(
+        count, -1, depth * d, height * h, width * w
+    )
+
+
 NETWORKS: dict[str, Callable[[int, int], CompactUNet | ReferenceVNet]] = {
     "compact": CompactUNet,
     "vnet": ReferenceVNet,
 }
+"""Of pictures.  Volumes have the VolumeUNet."""
 
 
 def build_network(name: str, in_channels: int, out_channels: int) -> CompactUNet | ReferenceVNet:
-    """A new network with random weights from torch's current generator.
+    """A new network for pictures, with random weights from torch's current generator.
 
     name: a key of NETWORKS.
     """

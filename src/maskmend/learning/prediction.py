@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from maskmend.arrays.agreement import mask_mismatch, predicted_labels
-from maskmend.core import IGNORED, FloatArray, LabelScheme
+from maskmend.arrays.agreement import mask_mismatch
+from maskmend.core import FloatArray, LabelScheme
 from maskmend.errors import MissingFileError, UnreadableFileError
 from maskmend.files import read_json
-from maskmend.learning.batches import TrainingData, prepare_image, resize
+from maskmend.learning.batches import PictureWay, TrainingCases, Way
 from maskmend.learning.compute import Compute
-from maskmend.learning.networks import build_network
+from maskmend.learning.inference import probabilities_of
+from maskmend.learning.volumes import VolumeWay
 from maskmend.settings import TrainingSettings
-
-
-@torch.no_grad()
-def predict_prepared(network: nn.Module, images: Tensor, scheme: LabelScheme) -> Tensor:
-    """Probabilities (N, channels, H, W) float32 on the CPU, of prepared images (N, C, H, W)."""
-    device = next(network.parameters()).device
-    was_training = network.training
-    network.eval()
-    maps = [_probabilities(network(batch.to(device)), scheme).cpu() for batch in images.split(16)]
-    network.train(was_training)
-    return torch.cat(maps)
-
-
-def _probabilities(logits: Tensor, scheme: LabelScheme) -> Tensor:
-    return logits.float().sigmoid() if scheme.overlapping else logits.float().softmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -42,40 +30,33 @@ class Trained:
     """A finished network and what it needs to predict."""
 
     network: nn.Module
-    size: int
     scheme: LabelScheme
+    way: Way
 
 
 @torch.no_grad()
-def predict_case(trained: Trained, image: NDArray[np.generic]) -> FloatArray:
+def predict_case(
+    trained: Trained, image: NDArray[np.generic], steps: Sequence[float] | None = None
+) -> FloatArray:
     """Probabilities (channels, *S) float32 of one image (C, *S) of any size.
 
-    Logits, not probabilities, are enlarged to the case's grid: the boundary stays as sharp as
+    steps: size of a voxel along each axis (`Grid.steps`), 1 by default; a picture needs none.
+    Logits, not probabilities, are brought to the case's grid: the boundary stays as sharp as
     the network meant it.
     """
-    prepared = prepare_image(image, trained.size)
-    device = next(trained.network.parameters()).device
-    logits = trained.network(prepared[None].to(device)).float()
-    height, width = image.shape[1:]
-    enlarged = resize(logits, (height, width))
-    probs: FloatArray = _probabilities(enlarged, trained.scheme)[0].cpu().numpy()
+    sizes = (1.0,) * (image.ndim - 1) if steps is None else steps
+    logits = trained.way.logits(trained.network, image, sizes)
+    probs: FloatArray = probabilities_of(logits, trained.scheme)[0].cpu().numpy()
     return probs
 
 
-def mismatch_with(network: nn.Module, data: TrainingData) -> FloatArray:
+def mismatch_with(network: nn.Module, data: TrainingCases) -> FloatArray:
     """How targets differ from predictions, (N, structures, 2) as from `mask_mismatch`.
 
     On the network's grid.
     """
-    scheme = data.scheme
-    predicted = predict_prepared(network, data.images, scheme).numpy()
-    rows = []
-    for target, part, probs in zip(
-        data.targets.numpy(), data.taking_part.numpy(), predicted, strict=True
-    ):
-        given = np.where(part > 0.5, predicted_labels(target, scheme), IGNORED).astype(np.uint8)
-        rows.append(mask_mismatch(given, predicted_labels(probs, scheme), scheme))
-    return np.stack(rows)
+    pairs = data.predicted(network)
+    return np.stack([mask_mismatch(given, predicted, data.scheme) for given, predicted in pairs])
 
 
 def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> Trained:
@@ -86,7 +67,8 @@ def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> 
     identity = read_json(folder / "training.json")
     settings = TrainingSettings.model_validate(identity["settings"])
     scheme = LabelScheme(tuple(identity["structures"]), identity["overlapping"])
-    network = build_network(settings.network, identity["in_channels"], scheme.num_channels)
+    way = _way_of(identity, settings)
+    network = way.build_network(settings.network, identity["in_channels"], scheme.num_channels)
     path = folder / f"{weights or settings.weights}.safetensors"
     if not path.exists():
         raise MissingFileError(
@@ -101,4 +83,10 @@ def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> 
             remedy="Delete the folder of this training and run again.",
         ) from error  # fmt: skip
     placed: nn.Module = network.to(compute.device)
-    return Trained(placed.eval(), settings.size, scheme)
+    return Trained(placed.eval(), scheme, way)
+
+
+def _way_of(identity: dict[str, Any], settings: TrainingSettings) -> Way:
+    if "volumes" in identity:
+        return VolumeWay.from_json(identity["volumes"])
+    return PictureWay(settings.size)

@@ -13,14 +13,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from maskmend.arrays.agreement import believed_masks, mask_distance, size_bias
-from maskmend.learning.batches import TrainingData, augment, mean_of_known
+from maskmend.learning.batches import TrainingCases, mean_of_known
 from maskmend.learning.losses import (
-    channel_shares,
     plane_weights,
     soft_cross_entropy,
+    soft_dice_loss,
     weighted_mean,
 )
-from maskmend.learning.networks import build_network
 from maskmend.learning.prediction import mismatch_with
 from maskmend.settings import TrainingSettings
 
@@ -30,7 +29,7 @@ WARM_UP_STEPS = 20
 class SegmentationTask(pl.LightningModule):
     """One network, its averaged twin, and the loss; the training data is held, not loaded.
 
-    Batches are indices into `data`; augmentation draws from (seed, step) alone, and masks are
+    Batches are indices into `data`, which draws them from (seed, step) alone, and masks are
     selected at the start of an epoch from the averaged weights alone, so that a resumed training
     repeats what an unbroken one does.
     """
@@ -38,19 +37,20 @@ class SegmentationTask(pl.LightningModule):
     kept: Tensor
 
     def __init__(
-        self, data: TrainingData, monitor: TrainingData, settings: TrainingSettings, seed: int,
+        self, data: TrainingCases, monitor: TrainingCases, settings: TrainingSettings, seed: int,
         listener: Callable[[int, float, float], None],
     ) -> None:  # fmt: skip
         """listener: called after each epoch with its number from 1, loss and monitor Dice."""
         super().__init__()
         self._listener = listener
         self._data, self._monitor, self._settings, self._seed = data, monitor, settings, seed
-        channels = data.images.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_network(settings.network, channels, data.scheme.num_channels)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        shares = channel_shares(data.targets, data.taking_part)
+            network = data.way.build_network(
+                settings.network, data.in_channels, data.scheme.num_channels
+            )
+        self.network = network.to(memory_format=data.way.memory_format)  # type: ignore[call-overload]
+        shares = data.shares()
         self._start_at(shares)
         decay = settings.averaging
         self.averaged = AveragedModel(
@@ -80,7 +80,7 @@ class SegmentationTask(pl.LightningModule):
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
         count = len(self._data.case_ids)
-        total = epochs_of(settings, count) * math.ceil(count / settings.batch_size)
+        total = epochs_of(settings, count) * math.ceil(count / settings.step_size)
 
         def rate(step: int) -> float:
             warm = min(1.0, (step + 1) / WARM_UP_STEPS)
@@ -112,28 +112,29 @@ class SegmentationTask(pl.LightningModule):
         distance = mask_distance(mismatch, self._data.scheme, size_bias(mismatch))
         self.kept.copy_(torch.from_numpy(believed_masks(distance, self._settings.doubt_ratio)))
 
-    def _taking_part(self, chosen: Tensor) -> Tensor:
-        """What trains: pixels that are not ignored, of masks that are believed."""
-        return self._data.taking_part[chosen] * self.kept[chosen].cpu()[:, :, None, None]
-
     def training_step(self, indices: Tensor, _: int) -> Tensor:
         """One batch.  indices: (B,) of cases in the training data.  Returns the mean loss."""
         chosen = indices.cpu()
         data = self._data
-        part = self._taking_part(chosen)
-        # interpolated together, or an ignored pixel would colour its neighbours
-        maps = torch.cat([data.images[chosen], data.targets[chosen] * part, part], dim=1)
-        counts = [data.images.shape[1], data.targets.shape[1], data.taking_part.shape[1]]
-        if self._settings.augment:
-            generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.global_step)
-            maps = augment(maps, counts[0], generator)
-        images, known, taking_part = maps.to(self.device).split(counts, dim=1)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + self.global_step)
+        maps = data.draw(chosen, self.kept[chosen].cpu(), generator, self._settings)
+        images, known, taking_part = maps.to(self.device).split(data.counts, dim=1)
         targets = mean_of_known(known, taking_part)
-        logits = self.network(images.to(memory_format=torch.channels_last))
-        pixels = soft_cross_entropy(logits.float(), targets, data.scheme.overlapping)
-        loss = weighted_mean(pixels, taking_part, self._weights.to(self.device))
+        logits = self.network(images.to(memory_format=data.way.memory_format))
+        loss = self._loss(logits.float(), targets, taking_part)
         self._losses.append(loss.detach())
         self.log("train/loss", loss, on_epoch=True, on_step=False, batch_size=len(chosen))
+        return loss
+
+    def _loss(self, logits: Tensor, targets: Tensor, taking_part: Tensor) -> Tensor:
+        overlapping = self._data.scheme.overlapping
+        pixels = soft_cross_entropy(logits, targets, overlapping)
+        loss = weighted_mean(pixels, taking_part, self._weights.to(self.device))
+        dice = self._settings.dice
+        if dice is None:
+            dice = self._data.way.usual_dice
+        if dice:
+            loss = loss + dice * soft_dice_loss(logits, targets, taking_part, overlapping)
         return loss
 
     def on_train_batch_end(self, *_: object) -> None:
@@ -168,5 +169,5 @@ def _average(means: list[Tensor], news: list[Tensor], count: Tensor | int, *, de
 
 def epochs_of(settings: TrainingSettings, count: int) -> int:
     """Passes over `count` cases: settings.epochs, or as many more as make least_steps steps."""
-    steps = math.ceil(count / settings.batch_size)
+    steps = math.ceil(count / settings.step_size)
     return max(settings.epochs, math.ceil(settings.least_steps / steps))

@@ -26,7 +26,7 @@ from maskmend.errors import (
 from maskmend.files import atomic_file, read_json, write_bytes_atomic, write_csv, write_json
 from maskmend.learning.batches import (
     SeededOrder,
-    TrainingData,
+    TrainingCases,
 )
 from maskmend.learning.compute import Compute
 from maskmend.learning.prediction import Trained, load_trained
@@ -43,7 +43,7 @@ METRICS = ("epoch", "loss", "monitor_dice", "kept")
 
 
 def train_network(
-    data: TrainingData, settings: TrainingSettings, folder: Path, seed: int,
+    data: TrainingCases, settings: TrainingSettings, folder: Path, seed: int,
     compute: Compute, listener: Listener = QUIET,
 ) -> Trained:  # fmt: skip
     """Train, or go on where a killed training stopped, or load what is finished.
@@ -68,22 +68,22 @@ def train_network(
 
 
 def _identity(
-    data: TrainingData, settings: TrainingSettings, seed: int, compute: Compute
+    data: TrainingCases, settings: TrainingSettings, seed: int, compute: Compute
 ) -> dict[str, Any]:
     digest = hashlib.sha256()
-    for maps in (data.images, data.targets, data.taking_part):
-        digest.update(maps.numpy().tobytes())
+    for maps in data.arrays():
+        digest.update(np.ascontiguousarray(maps).data)
     return {
         "settings": settings.model_dump(),
         "seed": seed,
         "threads": compute.threads,
         "device": compute.device.type,
-        "in_channels": data.images.shape[1],
+        "in_channels": data.in_channels,
         "structures": list(data.scheme.structures),
         "overlapping": data.scheme.overlapping,
         "cases": list(data.case_ids),
         "data_digest": digest.hexdigest(),
-    }
+    } | data.describe()
 
 
 def split_monitor(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -96,7 +96,7 @@ def split_monitor(count: int, share: float, seed: int) -> tuple[list[int], list[
 
 
 def _fit(
-    data: TrainingData, settings: TrainingSettings, folder: Path, seed: int,
+    data: TrainingCases, settings: TrainingSettings, folder: Path, seed: int,
     compute: Compute, listener: Listener,
 ) -> None:  # fmt: skip
     training, monitor = split_monitor(len(data.case_ids), settings.monitor_share, seed)
@@ -110,10 +110,10 @@ def _fit(
     torch.set_num_threads(compute.threads)
     order = SeededOrder(len(train_data.case_ids), seed)
     # one case on the 1 x 1 pixel that 32 x 32 become has no variance to normalise by
-    lonely = settings.size == 32 and len(order) % settings.batch_size == 1 and len(order) > 1
+    lonely = data.way.can_be_lonely and len(order) % settings.step_size == 1 and len(order) > 1
     loader = DataLoader(
         _Indices(len(order)),
-        batch_size=settings.batch_size,
+        batch_size=settings.step_size,
         sampler=order,
         drop_last=lonely,  # type: ignore[arg-type]
     )
