@@ -69,9 +69,10 @@ class _Segment:
 
 def read_header(path: Path) -> Header:
     file = plain.parse(path)
-    # pixels cut off must show, and a file without names has them in its pixels
-    layers = _layers(file)
-    names = tuple(segment.name for segment in _segments(file, layers))
+    plain.check_complete(file)
+    # only a file without names has to be asked for its values
+    segments = _named(file, _count(file)) or _segments(file, _layers(file))
+    names = tuple(segment.name for segment in segments)
     return Header(file.grid, 1, file.stored.newbyteorder("="), segments=names)
 
 
@@ -161,18 +162,37 @@ def create_segments(
     write_bytes_atomic(path, "".join(lines).encode() + deflate(body, GZIP))
 
 
-def _layers(file: plain.NrrdFile) -> NDArray[Any]:
-    """(layers, *S) integers; a view of the file's numbers where they are integers."""
-    stored = plain.channels_first(file, plain.read_numbers(file))
+def _count(file: plain.NrrdFile) -> int:
+    """Of layers.  Raises UnreadableFileError where the axes are not those of a segmentation."""
     if len(file.grid.shape) != 3 or len(file.channels) > 1:
         raise unreadable(
             file.path, "three spatial axes, and one of layers", f"sizes {file.sizes[::-1]}"
         )
+    return file.sizes[file.channels[0]] if file.channels else 1
+
+
+def _layers(file: plain.NrrdFile) -> NDArray[Any]:
+    """(layers, *S) integers; a view of the file's numbers where they are integers."""
+    _count(file)
+    stored = plain.channels_first(file, plain.read_numbers(file))
     return whole_numbers(native(stored), file.path)
 
 
 def _segments(file: plain.NrrdFile, layers: NDArray[Any]) -> list[_Segment]:
     """In the order of the file, with names that differ."""
+    found = _named(file, len(layers))
+    if found:
+        return found
+    values = [
+        _Segment(None, f"Segment_{value}", layer, value)
+        for layer, volume in enumerate(layers)
+        for value in np.unique(volume[volume != 0]).tolist()
+    ]
+    return _told_apart(values, [f"layer {segment.layer}" for segment in values])
+
+
+def _named(file: plain.NrrdFile, layers: int) -> list[_Segment]:
+    """The segments that have fields; empty where none has."""
     fields, ids = file.fields, []
     found: list[_Segment] = []
     while f"Segment{len(found)}_ID" in fields or f"Segment{len(found)}_Name" in fields:
@@ -184,21 +204,23 @@ def _segments(file: plain.NrrdFile, layers: NDArray[Any]) -> list[_Segment]:
             found.append(_Segment(number, name, int(layer), int(value)))
         except ValueError as error:
             raise unreadable(file.path, f"whole numbers for {name}", str(error)) from error
-        if not 0 <= found[-1].layer < len(layers) or found[-1].value == 0:
+        if not 0 <= found[-1].layer < layers or found[-1].value == 0:
             raise unreadable(
-                file.path, f"the segment {name} in one of {len(layers)} layers, with a value",
+                file.path,
+                f"the segment {name} in one of {layers} layers, with a value",
                 f"layer {layer}, value {value}",
-            )  # fmt: skip
-    if not found:
-        for layer, volume in enumerate(layers):
-            for value in np.unique(volume[volume != 0]).tolist():
-                found.append(_Segment(None, f"Segment_{value}", layer, value))
-                ids.append(f"layer {layer}")
-    counts = Counter(segment.name for segment in found)
+            )
+    return _told_apart(found, ids)
+
+
+def _told_apart(segments: Sequence[_Segment], ids: Sequence[str]) -> list[_Segment]:
+    counts = Counter(segment.name for segment in segments)
     return [
-        replace(segment, name=f"{segment.name} ({identity})") if counts[segment.name] > 1 else
-        segment for segment, identity in zip(found, ids, strict=True)
-    ]  # fmt: skip
+        replace(segment, name=f"{segment.name} ({identity})")
+        if counts[segment.name] > 1
+        else segment
+        for segment, identity in zip(segments, ids, strict=True)
+    ]
 
 
 def _unescaped(text: Any) -> str:
@@ -317,8 +339,7 @@ def _extent(volume: NDArray[Any]) -> str:
 
 def _with_layers(file: plain.NrrdFile, count: int) -> list[str]:
     """The lines of the header for a number of layers; the same ones where it is the same."""
-    present = file.sizes[file.channels[0]] if file.channels else 1
-    if count == present:
+    if count == _count(file):
         return list(file.lines)
     lines = []
     for line in file.lines:
