@@ -106,6 +106,12 @@ def test_a_header_of_another_name(tmp_path: Path) -> None:
     assert np.array_equal(sitk.GetArrayFromImage(image), VALUES[::-1])
 
 
+def test_a_name_with_spaces(tmp_path: Path) -> None:
+    (tmp_path / "left lung.raw").write_bytes(VALUES.tobytes())
+    source = _put(tmp_path / "left lung.mhd", b"", ElementDataFile="left lung.raw")
+    assert np.array_equal(metaimage.read_mask(source)[0], VALUES)
+
+
 def test_truncated_numbers_and_the_sizes(tmp_path: Path) -> None:
     (tmp_path / "x.raw").write_bytes(VALUES.tobytes()[:-1])
     source = _put(tmp_path / "a.mhd", b"", ElementDataFile="x.raw")

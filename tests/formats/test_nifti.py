@@ -206,6 +206,14 @@ class TestPlace:
         assert grid.affine is None
         assert grid.spacing == (3.0, 2.0, 0.5)
 
+    @pytest.mark.parametrize("zooms", [(1, 0, 0, 0), (1, np.nan, 2, 3), (1, 9, 9, 9)])
+    def test_a_spacing_that_contradicts_the_affine(
+        self, tmp_path: Path, zooms: tuple[float, ...]
+    ) -> None:
+        _image(np.zeros((2, 3, 4), np.uint8)).to_filename(tmp_path / "a.nii")
+        _edited(tmp_path / "a.nii", "pixdim", (*zooms, 1, 1, 1, 1))
+        assert nifti.read_header(tmp_path / "a.nii").grid.spacing == (3.0, 2.0, 0.5)
+
     @pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("meter", 1000), ("micron", 0.001)])
     def test_units(self, tmp_path: Path, unit: str, factor: float) -> None:
         image = _image(np.zeros((2, 3, 4), np.uint8))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nibabel as nib
 import nrrd
 import numpy as np
@@ -60,3 +62,21 @@ def test_one_volume_in_three_formats(
         # a float32 of 500 is good to 3e-5; text has 6 digits and more
         assert np.allclose(grid.affine, expected, rtol=1e-5, atol=1e-4), name
         assert np.allclose(grid.spacing or (), spacing[::-1], rtol=1e-4), name
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (3, 4)])
+def test_channels_as_itk_stores_them(tmp_path: Path, ending: str, shape: tuple[int, ...]) -> None:
+    channels = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
+    image = sitk.GetImageFromArray(np.moveaxis(channels, 0, -1), isVector=True)
+    image.SetSpacing((0.5, 2.0, 3.0)[: len(shape)])
+    path = tmp_path / f"a{ending}"
+    sitk.WriteImage(image, str(path), True)
+    found, grid = formats.read_image(path)
+    # in NIfTI, whose channels are the fifth axis, ITK gives a flat image a third one
+    slices = (1,) if ending == ".nii.gz" and len(shape) == 2 else ()
+    assert np.array_equal(found, channels.reshape(3, *slices, *shape))
+    assert grid.shape == (*slices, *shape)
+    assert grid.spacing == (*map(float, slices), *(3.0, 2.0, 0.5)[-len(shape) :])
+    header = formats.read_header(path)
+    assert (header.channels, header.grid, header.dtype) == (3, grid, found.dtype)

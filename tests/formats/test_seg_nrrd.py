@@ -166,6 +166,24 @@ class TestReading:
         path = _put(tmp_path / "a.seg.nrrd", [1 * LIVER + 5 * SPLEEN], segments)
         assert list(formats.read_segments(path)[0]) == ["S1", "a\nb\\n"]
 
+    def test_the_header_is_read_without_the_voxels(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = _two_layers(tmp_path / "a.seg.nrrd")
+
+        def never(*_: Any) -> None:
+            raise AssertionError("all of it was inflated")
+
+        monkeypatch.setattr("maskmend.formats.nrrd.inflate", never)
+        assert formats.read_header(path).segments == ("liver", "spleen", "lesion", "kidney")
+
+    def test_a_flat_file(self, tmp_path: Path) -> None:
+        sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 5), np.uint8)), tmp_path / "a.nrrd")
+        (tmp_path / "a.nrrd").rename(tmp_path / "a.seg.nrrd")
+        for read in (formats.read_header, formats.read_segments):
+            with pytest.raises(UnreadableFileError, match="three spatial axes"):
+                read(tmp_path / "a.seg.nrrd")
+
     def test_it_is_no_image_and_no_label_map(self, tmp_path: Path) -> None:
         path = _one_layer(tmp_path / "a.seg.nrrd")
         with pytest.raises(UnreadableFileError, match="a segmentation of 3D Slicer"):

@@ -160,7 +160,7 @@ def _parse(path: Path) -> _File:
         field.strip(): value.strip() for field, _, value in (line.partition("=") for line in lines)
     }
     reference = fields.get("ElementDataFile", "")
-    if reference in ("", "LIST") or "%" in reference or " " in reference:
+    if reference in ("", "LIST") or "%" in reference:
         raise unreadable(path, "all numbers in one file", f"ElementDataFile = {reference}")
     stored = _stored_dtype(path, fields)
     _check_geometry(path, fields)
