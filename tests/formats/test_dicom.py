@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -545,6 +547,8 @@ class TestBadInput:
             (lambda image: delattr(image, "PixelData"), "without pixel data"),
             (lambda image: setattr(image, "Rows", ROWS + 1), "cut off: 60 of 70 bytes"),
             (lambda image: setattr(image, "PixelSpacing", [0, 1]), "garbled"),
+            (lambda image: setattr(image, "InConcatenationTotalNumber", 3), "one of 3 files"),
+            (lambda image: setattr(image, "ModalityLUTSequence", [Dataset()]), "look-up table"),
         ],
     )
     def test_a_header_that_cannot_be(
@@ -556,6 +560,17 @@ class TestBadInput:
         for read in (formats.read_header, formats.read_image):
             with pytest.raises(UnreadableFileError, match=message):
                 read(path)
+
+    def test_without_pydicom(self) -> None:
+        code = (
+            "import sys; sys.modules['pydicom'] = None\n"
+            "from pathlib import Path; from maskmend import formats\n"
+            "try: formats.read_header(Path('image.dcm'))\n"
+            "except Exception as error: print(type(error).__name__, error)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout.startswith("MissingExtraError DICOM files: expected the package pydicom")
+        assert "maskmend[dicom]" in done.stdout
 
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(MissingFileError, match="series"):

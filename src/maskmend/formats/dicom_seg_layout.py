@@ -14,6 +14,7 @@ from maskmend.core import BoolArray, Grid
 from maskmend.errors import MaskValueError
 from maskmend.formats.dicom_files import (
     check_decodable,
+    check_undivided,
     class_name,
     count_frames,
     has_pixels,
@@ -157,6 +158,7 @@ def _check_segmentation(path: Path, dataset: FileDataset) -> None:
     frames = int(dataset.get("NumberOfFrames", None) or 0)
     if not has_pixels(dataset) or frames < 1:
         raise unreadable(path, f"{frames} frames, {_bytes_text(dataset)}", "at least one frame")
+    check_undivided(path, dataset)
     check_decodable(path, dataset)
 
 
