@@ -16,16 +16,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.pixels.utils import get_expected_length
-from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from maskmend.errors import UnreadableFileError
+from maskmend.errors import MissingExtraError, UnreadableFileError
 from maskmend.files import missing
+
+try:
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset, FileDataset
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+    from pydicom.pixels import get_decoder, iter_pixels, pixel_array
+    from pydicom.pixels.utils import get_expected_length
+    from pydicom.tag import Tag
+    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+except ImportError as error:
+    raise MissingExtraError(
+        "DICOM files",
+        expected="the package pydicom 3",
+        got=str(error),
+        remedy="pip install 'maskmend[dicom]'",
+    ) from error
 
 FLOATS, DOUBLES, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 """Tags of the element that holds the pixels; a file has one of them."""
@@ -52,7 +61,6 @@ PARSER_ERRORS = (
     KeyError,
     AttributeError,
     NotImplementedError,
-    RuntimeError,
     OverflowError,
     TypeError,
     IndexError,
@@ -71,6 +79,14 @@ def named_errors(path: Path) -> Iterator[None]:
             yield
     except FileNotFoundError as error:
         raise missing(path) from error
+    except RuntimeError as error:
+        # of the decoders, which say what they cannot do
+        raise unreadable(
+            path,
+            " ".join(str(error).split()),
+            expected="pixels that an installed package decodes",
+            remedy="Install pylibjpeg with its plugins, or export the file uncompressed.",
+        ) from error
     except PARSER_ERRORS as error:
         raise unreadable(path, _reason(error)) from error
 
@@ -225,6 +241,10 @@ def frames_of(dataset: FileDataset) -> Iterator[NDArray[Any]]:
     if int(dataset.BitsAllocated) == 1 and transfer_syntax(dataset) in NATIVE:
         yield from _unpacked_frames(dataset)
         return
+    if count_frames(dataset) == 1:
+        # some corrections of compressed pixels fail on the read-only frames of iter_pixels
+        yield _without_unused_bits(np.asarray(pixel_array(dataset)), dataset)
+        return
     for frame in iter_pixels(dataset):
         yield _without_unused_bits(np.asarray(frame), dataset)
 
@@ -255,10 +275,28 @@ def count_frames(dataset: Dataset) -> int:
     return int(dataset.get("NumberOfFrames", None) or 1)
 
 
+def check_undivided(path: Path, dataset: Dataset) -> None:
+    """Raises UnreadableFileError where a file holds only some of the frames of an object."""
+    files = int(dataset.get("InConcatenationTotalNumber", None) or 1)
+    if files > 1:
+        raise unreadable(
+            path,
+            f"one of {files} files of a concatenation",
+            expected="all frames in one file",
+            remedy="Join the files of the concatenation.",
+        )
+
+
+def class_uid(dataset: Dataset) -> str:
+    """Which kind of object a file holds; a DICOMDIR says so only before its data set."""
+    meta = getattr(dataset, "file_meta", None) or Dataset()
+    return str(dataset.get("SOPClassUID", None) or meta.get("MediaStorageSOPClassUID", ""))
+
+
 def class_name(dataset: Dataset) -> str:
-    """What kind of object a file holds, for a message."""
-    return UID(str(dataset.get("SOPClassUID", ""))).name or "an object without SOP class"
+    """The same for a message."""
+    return UID(class_uid(dataset)).name or "an object without SOP class"
 
 
 def is_segmentation(dataset: Dataset) -> bool:
-    return str(dataset.get("SOPClassUID", "")) in SEGMENTATIONS
+    return class_uid(dataset) in SEGMENTATIONS
