@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from maskmend.stages import corrupt as corrupt
     from maskmend.stages import crossfit as crossfit
     from maskmend.stages import demo as demo
+    from maskmend.stages import doctor as doctor
     from maskmend.stages import evaluate as evaluate
     from maskmend.stages import export as export
     from maskmend.stages import flag as flag
@@ -50,6 +51,7 @@ _HOMES = {
     "corrupt": "maskmend.stages",
     "crossfit": "maskmend.stages",
     "demo": "maskmend.stages",
+    "doctor": "maskmend.stages",
     "evaluate": "maskmend.stages",
     "export": "maskmend.stages",
     "flag": "maskmend.stages",

@@ -8,7 +8,7 @@ the same field of view.  Leading axes (channels, planes, classes) are never mixe
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -196,6 +196,25 @@ def cut_mask(placed: BoolArray, part: GridPart) -> tuple[BoolArray, int]:
     turned[small] = placed[large]
     own = np.ascontiguousarray(np.transpose(turned[_steps(part)], np.argsort(part.axes)))
     return own, int(np.count_nonzero(placed)) - int(np.count_nonzero(own))
+
+
+def with_slices(part: GridPart, placed: BoolArray) -> tuple[GridPart, int]:
+    """The part with as many more slices, along its own first axis, as a mask reaches beyond it.
+
+    placed: on the larger grid, bool.  Also how many of them come before the first slice.
+    """
+    row = part.axes.index(0)
+    others = tuple(axis for axis in range(placed.ndim) if axis != row)
+    filled = np.flatnonzero(placed.any(axis=others))
+    if not filled.size:
+        return part, 0
+    start, size = part.start[row], part.shape[row]
+    below = max(0, start - int(filled[0]))
+    above = max(0, int(filled[-1]) + 1 - start - size)
+    starts, sizes = list(part.start), list(part.shape)
+    starts[row], sizes[row] = start - below, size + below + above
+    grown = replace(part, start=tuple(starts), shape=tuple(sizes))
+    return grown, above if part.flipped[row] else below
 
 
 def block_mean(image: NDArray[Any], factor: int) -> FloatArray:

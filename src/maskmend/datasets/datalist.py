@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def find_datalist(file: Path, content: Mapping[str, Any]) -> Found:
     entries = _entries(file, content)
     unlabelled = sum(_is_unlabelled_test(split, entry) for split, entry in entries)
     entries = [(s, e) for s, e in entries if not _is_unlabelled_test(s, e)]
-    ids = ids_of_files([resolve(file.parent, _images(file, entry)[0]) for _, entry in entries])
+    firsts = [resolve(file.parent, _images(file, entry)[0]) for _, entry in entries]
+    ids, said = _ids(file, ids_of_files(file.parent, firsts), [split for split, _ in entries])
     places = Places(file.parent)
     drafts = []
     folds: dict[int, set[str]] = {}
@@ -45,11 +47,12 @@ def find_datalist(file: Path, content: Mapping[str, Any]) -> Found:
         drafts.append(Draft(case, split, images, masks))
         if split == "training" and isinstance(entry.get("fold"), int):
             folds.setdefault(entry["fold"], set()).add(case)
-    said = [f"{number_of(unlabelled, 'test image')} without labels: not read."]
+    if unlabelled:
+        said.append(f"{number_of(unlabelled, 'test image')} without labels: not read.")
     return Found(
         file.parent, "MONAI datalist", tuple(drafts), SPLITS, classes=class_values(file, content),
         named_in=file.name if "labels" in content else "labels.json", stated_folds=_stated(folds),
-        understood=tuple(said if unlabelled else ()),
+        understood=tuple(said),
         descriptions=(Description(file, places.renamed),), places=places.places,
     )  # fmt: skip
 
@@ -93,6 +96,21 @@ def _entries(file: Path, content: Mapping[str, Any]) -> list[tuple[str, dict[str
                 raise bad_entry(file, "one file under label", entry["label"])
             found.append((split, entry))
     return found
+
+
+def _ids(file: Path, names: list[str], splits: list[str]) -> tuple[list[str], list[str]]:
+    """Ids that differ, with the split in front where an image stands in two, and what was done."""
+    if len(set(names)) == len(names):
+        return names, []
+    # a copy may have the split in the name already
+    ids = [
+        f"{split}-{name.removeprefix(f'{split}-')}"
+        for split, name in zip(splits, names, strict=True)
+    ]
+    twice = sorted(case for case, count in Counter(ids).items() if count > 1)
+    if twice:
+        raise bad_entry(file, "each image once in a list", ", ".join(twice[:5]))
+    return ids, ["Images recur between lists: each case id begins with its split."]
 
 
 def _is_unlabelled_test(split: str, entry: Mapping[str, Any]) -> bool:

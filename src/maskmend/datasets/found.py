@@ -19,6 +19,9 @@ LABEL_MAP = "labels"
 LABEL_MAPS = "label maps"
 """Layout of images/ and masks/ in which each mask holds all classes."""
 
+OUTSIDE = "files"
+"""Folder, in a copy of a data set, of the files that lie outside of the data set's own."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -124,19 +127,26 @@ def tell_apart(drafts: Sequence[Draft]) -> tuple[tuple[Draft, ...], tuple[str, .
     return prefixed, ("File names recur between splits: each case id begins with its split.",)
 
 
-def ids_of_files(paths: Sequence[Path]) -> list[str]:
-    """A name for each file: without its ending, or with as many of its folders as tell it apart."""
-    names = [split_name(path.name)[0] for path in paths]
+def ids_of_files(root: Path, paths: Sequence[Path]) -> list[str]:
+    """A name for each file: without its ending, or with as many of its folders as tell it apart.
+
+    Folders above `root` count only for files outside of it.  In a copy, such a file lies where
+    `Places` puts it, and keeps the id that it has in the source.
+    """
+    inside = [path.relative_to(root) if path.is_relative_to(root) else path for path in paths]
+    copied = [path.parts[1] if path.match(f"{OUTSIDE}/*/image_0/*") and len(path.parts) == 4
+              else None for path in inside]  # fmt: skip
+    stems = [split_name(path.name)[0] for path in inside]
+    names = list(stems)
     for depth in range(1, 5):
         counts = Counter(names)
         if max(counts.values(), default=0) < 2:
             break
-        names = [
-            "-".join([*path.parts[:-1][-depth:], split_name(path.name)[0]]) if counts[name] > 1
-            else name
-            for name, path in zip(names, paths, strict=True)
-        ]  # fmt: skip
-    return names
+        for at, path in enumerate(inside):
+            if counts[names[at]] > 1:
+                folders = [part.strip("/") for part in path.parts[:-1][-depth:]]
+                names[at] = "-".join([*filter(None, folders), stems[at]])
+    return [old or name for old, name in zip(copied, names, strict=True)]
 
 
 def resolve(root: Path, stated: str) -> Path:
@@ -147,7 +157,7 @@ def resolve(root: Path, stated: str) -> Path:
 
 
 class Places:
-    """Where files outside of a data set's folder go in a copy: files/CASE/ROLE/NAME.
+    """Where files outside of a data set's folder go in a copy: files/CASE/ROLE/NAME, below OUTSIDE.
 
     Collects, while a description is read, which of its paths a copy has to write otherwise.
     """
@@ -165,7 +175,7 @@ class Places:
             if Path(os.path.normpath(stated)) != inside:
                 self.renamed[stated] = inside.as_posix()
             return file
-        place = self.places.setdefault(file, Path("files", case, role, file.name))
+        place = self.places.setdefault(file, Path(OUTSIDE, case, role, file.name))
         self.renamed[stated] = place.as_posix()
         return file
 

@@ -71,7 +71,8 @@ def class_names(
     """
     if found.label_maps and found.regions is None:
         if classes is None and found.classes is not None:
-            return read_class_names(found.classes, found.root / found.named_in, ignore_value)
+            source = found.root / found.named_in
+            return read_class_names(found.classes, source, ignore_value, str(source))
         return read_class_names(classes, found.root / NAMES, ignore_value)
     if classes is not None:
         got = "a data set with one folder a structure, which names them"

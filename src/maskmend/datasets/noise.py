@@ -85,7 +85,7 @@ def _cases(dataset: Dataset, splits: tuple[str, ...]) -> list[Case]:
 
 def _is_labelled(dataset: Dataset, case: Case, structure: str) -> bool:
     plane = structure if dataset.scheme.overlapping else dataset.scheme.planes[0]
-    return plane in case.masks
+    return plane in case.masks and structure not in case.unlabelled
 
 
 def _proposed_beta(

@@ -185,7 +185,7 @@ def _check_labelled(whole: Sequence[Inspection], recognition: Recognition, fault
                     remedy="Correct the names in the table.",
                 )
             )
-        if scheme.overlapping or case in recognition.faults:
+        if scheme.overlapping or recognition.faults.get(case):
             continue
         values = recognition.values[LABEL_MAP] or ()
         for value, name in zip(values[1:], scheme.structures, strict=True):

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from maskmend import formats
-from maskmend.arrays.geometry import GridPart, cut_mask, part_of_grid, place_mask
+from maskmend.arrays.geometry import (
+    GridPart,
+    cut_mask,
+    part_of_grid,
+    place_mask,
+    with_slices,
+)
 from maskmend.core import BoolArray, Grid
 from maskmend.datasets.images import say_grid
 from maskmend.errors import GridMismatchError, MaskValueError
@@ -63,11 +69,17 @@ def write_placed(
 ) -> None:
     """The file `source` with some segments replaced, all in one write.
 
-    changed: segment -> mask on the image's grid.  Raises GridMismatchError where a mask reaches
-    beyond the file's own grid, MaskValueError for a name without a segment.
+    changed: segment -> mask on the image's grid.  Where a mask reaches beyond the slices of a
+    file that need not store empty ones (DICOM), the file gets more.  Raises GridMismatchError
+    where a mask reaches beyond the file's own grid otherwise, MaskValueError for a name without a
+    segment.
     """
     segments, own = formats.read_segments(source)
     part = _part(case, source, own, grid)
+    before = 0
+    if formats.holds_more_slices(source) and own.affine is not None and len(own.shape) == 3:
+        part, before = with_slices(part, np.any(np.stack(list(changed.values())), axis=0))
+    more = part.shape[part.axes.index(0)] > own.shape[0] if len(own.shape) == 3 else False
     masks: dict[str, BoolArray] = {}
     for name, mask in changed.items():
         if name not in segments:
@@ -86,8 +98,11 @@ def write_placed(
                 got=f"{beyond} voxels beyond it",
                 remedy=f"Export {source.name} on the whole grid of the image.",
             )
-        masks[name] = cut.reshape(own.shape)
-    formats.write_segments(target, masks, source)
+        masks[name] = cut if more else cut.reshape(own.shape)
+    if more:
+        formats.write_more_slices(target, masks, source, before)
+    else:
+        formats.write_segments(target, masks, source)
 
 
 def _part(case: str, path: Path, own: Grid, grid: Grid) -> GridPart:

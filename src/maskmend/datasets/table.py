@@ -101,7 +101,7 @@ def _records(file: Path) -> list[dict[str, str]]:
         rows = read_csv(file)
     records = []
     for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values() and file.suffix.lower() != ".json":
+        if None in row or (None in row.values() and file.suffix.lower() != ".json"):
             raise UnreadableFileError(
                 str(file), expected="as many cells in every row as in the header",
                 got=f"another number in row {number}", remedy="Correct the row.",
@@ -143,7 +143,7 @@ def _ids(
     """Of the column case, or else the names of the images.  Raises SettingsError for two alike."""
     firsts = [resolve(file.parent, entries[0] if entries else f"row{number}")
               for number, entries in enumerate(images, start=1)]  # fmt: skip
-    named = ids_of_files(firsts)
+    named = ids_of_files(file.parent, firsts)
     ids = [record.get("case", name) for record, name in zip(records, named, strict=True)]
     twice = [case for case, count in Counter(ids).items() if count > 1]
     if twice:

@@ -47,7 +47,8 @@ class FolderTree:
         drafts, sentences = pair_files(self)
         return Found(
             self.root, self.layout, drafts, tuple(self.images), self.planes,
-            label_maps=self.layout == LABEL_MAPS, understood=sentences, skipped=tuple(describe_skipped(self)),
+            label_maps=self.layout == LABEL_MAPS, understood=sentences,
+            skipped=tuple(describe_skipped(self)),
         )  # fmt: skip
 
 
@@ -146,7 +147,13 @@ def number_of(count: int, noun: str) -> str:
 def _pair_split(tree: FolderTree, split: str, said: list[str]) -> Iterator[Draft]:
     images = by_stem(tree.images[split], series=True)
     masks = {plane: by_stem(folder) for plane, folder in tree.masks.get(split, {}).items()}
-    names = _common_names(images, masks)
+    channels = _take_channels(images, masks)
+    if channels:
+        said.append(
+            f"Files NAME_0000, NAME_0001, ... are the channels of the image NAME, in "
+            f"{number_of(len(channels), 'case')}."
+        )
+    names = _common_names(images, masks, set(channels))
     if names:
         first, common = min(names.items())
         said.append(
@@ -158,23 +165,46 @@ def _pair_split(tree: FolderTree, split: str, said: list[str]) -> Iterator[Draft
         plane: {names.get(stem, stem): files for stem, files in found.items()}
         for plane, found in masks.items()
     }
-    for stem in sorted({*images, *(stem for files in masks.values() for stem in files)}):
+    whole = {stem: (files,) for stem, files in images.items()} | channels
+    for stem in sorted({*whole, *(stem for files in masks.values() for stem in files)}):
         found = {plane: files.get(stem, ()) for plane, files in masks.items()}
-        image = images.get(stem, ())
-        yield Draft(stem, split, (image,) if image else (), found)
+        yield Draft(stem, split, whole.get(stem, ()), found)
+
+
+def _take_channels(
+    images: dict[str, tuple[Path, ...]], masks: Mapping[str, Mapping[str, tuple[Path, ...]]]
+) -> dict[str, tuple[tuple[Path, ...], ...]]:
+    """Case -> the files of each of its channels, taken out of `images`.
+
+    Where there are NAME_0000 to NAME_000N and no NAME, and a mask is called NAME.
+    """
+    stems = {stem for found in masks.values() for stem in found} - set(images)
+    numbered: dict[str, dict[int, str]] = {}
+    for stem in images:
+        match = NUMBERED.fullmatch(stem)
+        if match and match[1] in stems:
+            numbered.setdefault(match[1], {})[int(match[2])] = stem
+    return {
+        case: tuple(images.pop(found[number]) for number in range(len(found)))
+        for case, found in sorted(numbered.items())
+        if sorted(found) == list(range(len(found)))
+    }
 
 
 def _common_names(
-    images: Mapping[str, tuple[Path, ...]], masks: Mapping[str, Mapping[str, tuple[Path, ...]]]
+    images: Mapping[str, tuple[Path, ...]],
+    masks: Mapping[str, Mapping[str, tuple[Path, ...]]],
+    paired: set[str],
 ) -> dict[str, str]:
     """Stem of a file without a partner -> the id that it has with one, but for a usual suffix.
 
     Only where no other file could be meant by it: CASE_0000 with CASE, CASE_image with CASE_seg.
+    paired: ids that have their files already.
     """
     stems = {stem for found in masks.values() for stem in found}
     alone = {"image": set(images) - stems, "mask": stems - set(images)}
     short = {kind: Counter(_without_suffix(s) for s in found) for kind, found in alone.items()}
-    taken = (set(images) & stems) | {
+    taken = paired | (set(images) & stems) | {
         match[1] for stem in images if (match := NUMBERED.fullmatch(stem)) and match[2] != "0000"
     }
     unique = {

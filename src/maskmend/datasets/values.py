@@ -142,15 +142,16 @@ def recognise_regions(
 
 
 def read_class_names(
-    given: Mapping[str, int] | None, file: Path, ignore_value: int | None
+    given: Mapping[str, int] | None, file: Path, ignore_value: int | None, said_by: str = "classes"
 ) -> dict[str, int] | None:
     """Class -> stored value, without background and ignored: as given, else from the file.
 
+    said_by: what gave them, for messages.
     None where neither is there.  Raises UnreadableFileError, SettingsError.
     """
     if given is None and not file.is_file():
         return None
-    source, names = (str(file), read_json(file)) if given is None else ("classes", given)
+    source, names = (str(file), read_json(file)) if given is None else (said_by, given)
     numbers = list(names.values()) if isinstance(names, Mapping) else []
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in numbers)
     if not numbers or not whole or len(set(numbers)) < len(numbers):

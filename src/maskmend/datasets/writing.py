@@ -144,7 +144,7 @@ def _write_plane(
 def _write_segments(
     dataset: Dataset, case: Case, source: Path, hit: dict[str, LabelArray], target: Path
 ) -> None:
-    for plane, labels in hit.items():
+    for labels in hit.values():
         _values_of_classes((0, 1), None, labels, case)
     held = planes_by_file(dataset, case)[source]
     names = segment_names(dataset, case, source, held)

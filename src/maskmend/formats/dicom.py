@@ -43,6 +43,7 @@ from maskmend.formats.dicom_files import (
     open_whole,
     unreadable,
 )
+from maskmend.formats.dicom_seg import segments_header
 from maskmend.formats.dicom_space import (
     Plane,
     first_item,
@@ -58,8 +59,10 @@ from maskmend.formats.dicom_values import Values, channels_of, common_dtype, val
 ENDINGS = (".dcm", ".dicom", ".ima", ".seg")
 """A file that is named so, but is no DICOM, is an error and not passed over."""
 
-NO_IMAGES = ("SR", "Presentation State", "Document", "RT ", "Directory", "Encapsulated", "Raw Data",
-             "Registration", "Waveform", "Surface", "Fiducials", "Notes", "Measurements")  # fmt: skip
+NO_IMAGES = (
+    "SR", "Presentation State", "Document", "RT ", "Directory", "Encapsulated", "Raw Data",
+    "Registration", "Waveform", "Surface", "Fiducials", "Notes", "Measurements",
+)  # fmt: skip
 """Words in the names of SOP classes of objects that may lie beside a series."""
 
 TAGS: tuple[int | str, ...] = (
@@ -105,8 +108,6 @@ def read_header(path: Path) -> Header:
     dataset = open_header(path)
     with named_errors(path):
         if is_segmentation(dataset):
-            from maskmend.formats.dicom_seg import segments_header
-
             return segments_header(path, dataset)
         _check_image(path, dataset)
         values = values_of(path, dataset)
@@ -184,9 +185,7 @@ def _read_file(path: Path, dataset: FileDataset) -> tuple[NDArray[Any], Grid]:
         target = image[(slice(None), *place)]
         # the last tiles may reach beyond the matrix
         rows, columns = target.shape[-2:]
-        target[...] = channels_of(frame, number, values, dataset, values.dtype)[
-            :, :rows, :columns
-        ]
+        target[...] = channels_of(frame, number, values, dataset, values.dtype)[:, :rows, :columns]
         decoded += 1
     if decoded != len(places):
         raise unreadable(path, f"{decoded} of {len(places)} frames")

@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from os import SEEK_CUR
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import get_decoder, iter_pixels
 from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from maskmend.errors import UnreadableFileError
 from maskmend.files import missing
@@ -30,6 +32,13 @@ FLOATS, DOUBLES, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of segmentations: Segmentation Storage, Label Map Segmentation Storage."""
+
+NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99",
+          "1.2.840.10008.1.2.2")  # fmt: skip
+"""Transfer syntaxes whose pixels are stored as they are, so that their length is known."""
+
+UNDEFINED, ITEM, DELIMITER = 0xFFFFFFFF, 0xE000FFFE, 0xE0DDFFFE
+"""Length of an element that ends at a delimiter, and the tags within it as little-endian words."""
 
 DEFERRED_BYTES = 4096
 """A header is read without the elements that are longer, which are the pixels and tables."""
@@ -115,11 +124,12 @@ def open_whole(path: Path) -> FileDataset:
 
 def _parse(path: Path, tags: list[int | str] | None) -> FileDataset:
     force = _begins_without_preamble(path)
-    dataset = dcmread(path, defer_size=DEFERRED_BYTES, specific_tags=tags, force=force)
+    wanted = None if tags is None else [Tag(tag) for tag in tags]
+    dataset = dcmread(path, defer_size=DEFERRED_BYTES, specific_tags=wanted, force=force)
     _complete_meta(dataset)
     if dataset.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian:
         # what was deferred lies in the inflated bytes, at no place of the file
-        dataset = dcmread(path, specific_tags=tags)
+        dataset = dcmread(path, specific_tags=wanted)
     return dataset
 
 
@@ -150,18 +160,33 @@ def has_pixels(dataset: Dataset) -> bool:
 
 
 def _check_whole(path: Path, dataset: FileDataset) -> None:
-    element = dataset.get_item(_pixel_tag(dataset), keep_deferred=True)
-    native = not transfer_syntax(dataset).is_encapsulated
-    # elements that were parsed have their value; raw ones only have a length and a place
-    start, length = getattr(element, "value_tell", 0), getattr(element, "length", None)
-    if element.value is not None:
-        held = len(element.value)
-    else:
-        held = min(length, path.stat().st_size - start)
-    stated = held if length in (None, 0xFFFFFFFF) else length
-    needed = max(stated, get_expected_length(dataset)) if native else max(stated, 1)
-    if held < needed:
-        raise unreadable(path, f"pixel data cut off: {max(held, 0)} of {needed} bytes")
+    element: Any = dataset.get_item(_pixel_tag(dataset), keep_deferred=True)
+    stated, size = element.length, path.stat().st_size
+    if stated == UNDEFINED:
+        if not _fragments_are_whole(path, element.value_tell):
+            raise unreadable(path, "compressed pixel data cut off")
+        return
+    # deferred: its bytes were passed over, whether they are there or not
+    held = size - element.value_tell if element.value is None else len(element.value)
+    needed = max(stated, 1)
+    if transfer_syntax(dataset) in NATIVE:
+        needed = max(needed, get_expected_length(dataset))
+    if min(held, stated) < needed:
+        raise unreadable(path, f"pixel data cut off: {max(min(held, stated), 0)} of {needed} bytes")
+
+
+def _fragments_are_whole(path: Path, start: int) -> bool:
+    """Whether the items of compressed pixel data reach to their delimiter; PS3.5, A.4."""
+    with path.open("rb") as handle:
+        handle.seek(start)
+        while len(head := handle.read(8)) == 8:
+            tag, length = struct.unpack("<II", head)
+            if tag == DELIMITER:
+                return True
+            if tag != ITEM:
+                return False
+            handle.seek(length, SEEK_CUR)
+    return False
 
 
 def _pixel_tag(dataset: Dataset) -> int:
@@ -197,8 +222,23 @@ def frames_of(dataset: FileDataset) -> Iterator[NDArray[Any]]:
 
     dataset: of `open_whole`.  Unused bits above BitsStored are cleared; YBR is converted to RGB.
     """
+    if int(dataset.BitsAllocated) == 1 and transfer_syntax(dataset) in NATIVE:
+        yield from _unpacked_frames(dataset)
+        return
     for frame in iter_pixels(dataset):
         yield _without_unused_bits(np.asarray(frame), dataset)
+
+
+def _unpacked_frames(dataset: FileDataset) -> Iterator[NDArray[Any]]:
+    """Frames of bits without a gap between them: one may begin within a byte; PS3.5, 8.1.1."""
+    if transfer_syntax(dataset) == ExplicitVRBigEndian:
+        raise NotImplementedError("bits in big-endian words")
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    stored = np.frombuffer(dataset.PixelData, np.uint8)
+    for frame in range(count_frames(dataset)):
+        first, after = frame * rows * columns, (frame + 1) * rows * columns
+        bits = np.unpackbits(stored[first // 8 : -(-after // 8)], bitorder="little")
+        yield bits[first % 8 :][: rows * columns].reshape(rows, columns)
 
 
 def _without_unused_bits(frame: NDArray[Any], dataset: Dataset) -> NDArray[Any]:

@@ -233,9 +233,7 @@ def _single_step(plane: Plane) -> Vector | None:
     return None if length is None else plane.normal * length
 
 
-def _check_distinct(
-    path: Path, gaps: Vector, at: Callable[[int], tuple[str, Vector]]
-) -> None:
+def _check_distinct(path: Path, gaps: Vector, at: Callable[[int], tuple[str, Vector]]) -> None:
     same = np.flatnonzero(gaps <= SAME_PLACE_MM)
     if len(same):
         (name, position), (other, _) = at(int(same[0])), at(int(same[0]) + 1)
@@ -247,9 +245,7 @@ def _check_distinct(
         )
 
 
-def _uneven(
-    path: Path, gaps: Vector, places: Sequence[tuple[str, Vector]]
-) -> UnreadableFileError:
+def _uneven(path: Path, gaps: Vector, places: Sequence[tuple[str, Vector]]) -> UnreadableFileError:
     at = int(gaps.argmax())
     (before, first), (after, last) = places[at], places[at + 1]
     return unreadable(
@@ -265,7 +261,7 @@ def _check_in_line(path: Path, stack: Stack, positions: Vector, names: Sequence[
     assert stack.step is not None
     for slot, position, name in zip(stack.slots, positions, names, strict=True):
         off = float(np.linalg.norm(position - stack.position(slot)))
-        if off > max(UNEVEN * np.linalg.norm(stack.step), SAME_PLACE_MM):
+        if off > max(UNEVEN * float(np.linalg.norm(stack.step)), SAME_PLACE_MM):
             raise unreadable(
                 path,
                 f"{name} at {_text(position)}, {off:.3g} mm off",
@@ -278,9 +274,14 @@ def _text(position: Vector) -> str:
     return "(" + ", ".join(f"{value:.6g}" for value in position) + ")"
 
 
-def volume_grid(stack: Stack, plane: Plane, rows: int, columns: int) -> Grid:
-    """The grid (slices, rows, columns) of a stack; without affine where its step is unknown."""
-    shape = (stack.slices, rows, columns)
+def volume_grid(
+    stack: Stack, plane: Plane, rows: int, columns: int, slices: int | None = None
+) -> Grid:
+    """The grid (slices, rows, columns) of a stack; without affine where its step is unknown.
+
+    slices: where there are more than the stack has planes for.
+    """
+    shape = (stack.slices if slices is None else slices, rows, columns)
     if stack.step is None:
         return Grid(shape)
     down = np.multiply(plane.orientation[3:], plane.pixel[0])
