@@ -27,6 +27,8 @@ MOST_CLASSES = 254
 ValueCounts = Mapping[int, int]
 """Stored value -> pixels that have it."""
 
+_BLOCK_PIXELS = 1 << 18
+
 Encoding = tuple[int, ...] | None
 """Stored value of class 0, 1, ...; None: a binary file is 0/1 or 0/255 by itself."""
 
@@ -44,7 +46,12 @@ class Recognition:
 def count_values(mask: IntArray) -> dict[int, int]:
     """Pixels of each stored value."""
     if mask.dtype.kind == "u" and mask.dtype.itemsize <= 2:
-        counts = np.bincount(mask.ravel())
+        counts = np.zeros(1 << 8 * mask.dtype.itemsize, np.int64)
+        flat = mask.reshape(-1)
+        # in blocks: bincount makes integers of 64 bits of all that it gets
+        for start in range(0, flat.size, _BLOCK_PIXELS):
+            counted = np.bincount(flat[start : start + _BLOCK_PIXELS])
+            counts[: len(counted)] += counted
         values = np.flatnonzero(counts)
         counts = counts[values]
     else:
