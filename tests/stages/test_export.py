@@ -386,6 +386,24 @@ def test_unknown_names_are_refused(run: Run, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_export_needs_flags_but_no_correction(run: Run, tmp_path: Path) -> None:
+    bare = tmp_path / "run"
+    bare.mkdir()
+    for name in ("run.json", "settings.yaml", "folds.json"):
+        shutil.copy(run.root / name, bare / name)
+    shutil.copytree(run.root / "probabilities", bare / "probabilities")
+    flagged = Run.open(bare)
+    stages.flag(flagged)
+    stages.export(flagged, tmp_path / "a" / "out", ExportOptions("soft"))
+    assert not flagged.labels_root.exists()
+    stages.export(run, tmp_path / "b" / "out", ExportOptions("soft"))
+    one, other = (
+        {name: digest for name, (digest, _) in fingerprint(tmp_path / side / "out").items()}
+        for side in "ab"
+    )
+    assert one == other
+
+
 def test_a_run_that_is_not_flagged_is_refused(run: Run, tmp_path: Path) -> None:
     bare = tmp_path / "run"
     bare.mkdir()

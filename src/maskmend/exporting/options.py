@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -67,7 +68,7 @@ class Job:
     options: ExportOptions
     target: Dataset
 
-    @property
+    @cached_property
     def judged(self) -> frozenset[tuple[str, str]]:
         """(split, id) of the cases that the run has judged."""
         return frozenset((case.split, case.id) for case in self.run.cases)
@@ -111,9 +112,9 @@ def prepare(run: Run, out: Path, options: ExportOptions) -> Job:
 
 
 def _check_options(run: Run, options: ExportOptions) -> None:
-    for case in options.cases:
-        if case not in {judged.id for judged in run.cases}:
-            raise _unknown("--cases", case, [judged.id for judged in run.cases])
+    known = [case.id for case in run.cases]
+    for case in sorted({*options.cases} - {*known}):
+        raise _unknown("--cases", case, known)
     for structure in options.structures:
         if structure not in run.dataset.scheme.structures:
             raise _unknown("--structures", structure, run.dataset.scheme.structures)
