@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from maskmend.stages import corrupt as corrupt
     from maskmend.stages import crossfit as crossfit
     from maskmend.stages import demo as demo
+    from maskmend.stages import doctor as doctor
     from maskmend.stages import evaluate as evaluate
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
@@ -47,6 +48,7 @@ _HOMES = {
     "corrupt": "maskmend.stages",
     "crossfit": "maskmend.stages",
     "demo": "maskmend.stages",
+    "doctor": "maskmend.stages",
     "evaluate": "maskmend.stages",
     "flag": "maskmend.stages",
     "flag_errors": "maskmend.arrays.selection",

@@ -26,10 +26,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+LEFT_OUT = 1
+"""Exit code of `doctor` where some cases are usable and some are not; 2 where none is."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
-DatasetRoot = Annotated[Path, typer.Argument(help="Folder of a data set; see the README.")]
+DatasetRoot = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of a data set, or its dataset.json, datalist or table; see the README."
+    ),
+]
 RunRoot = Annotated[Path, typer.Argument(help="Run folder, as made by audit or crossfit.")]
 NewRun = Annotated[Path, typer.Option("--run", help="Run folder to make, or to go on in.")]
 SettingsFile = Annotated[
@@ -83,6 +91,44 @@ def demo(
     for title, table in demo_tables(result.evaluation, result.students):
         typer.echo(f"{title}\n\n{plain(table)}")
     typer.echo(f"Pictures: {run / 'pictures'}\nRun folder, explained in the README: {run}")
+
+
+@app.command()
+def doctor(
+    dataset: DatasetRoot,
+    ignore_value: IgnoreValue = None,
+    group_pattern: GroupPattern = None,
+    split: Splits = None,
+    splits_file: Annotated[
+        Path | None,
+        typer.Option(help="splits_final.json of nnU-Net, where it does not lie in the data set."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="File for all of it, as JSON.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="File for the table, a row a case.")] = None,
+    all_cases: Annotated[bool, typer.Option(help="Show every case of a large data set.")] = False,
+) -> None:
+    """Say what a data set is understood to be, case by case, before anything is computed.
+
+    Ends with 0 where every case is usable, with 1 where some are left out, with 2 where none is.
+    """
+    from maskmend import files, stages
+    from maskmend.progress import Bar
+    from maskmend.summaries import diagnosis_text, next_step
+
+    with Bar() as bar:
+        found = stages.doctor(
+            dataset, ignore_value=ignore_value, group_pattern=group_pattern, splits=splits_file,
+            listener=bar,
+        )  # fmt: skip
+    typer.echo("\n" + diagnosis_text(found, all_cases))
+    typer.echo(next_step(found, str(dataset), _splits(found.dataset, split)))
+    if json is not None:
+        files.write_json(json, found.to_json())
+    if csv is not None:
+        files.write_csv(csv, *found.table())
+    _tell_left_out(found.left_out)
+    if found.left_out:
+        raise typer.Exit(LEFT_OUT)
 
 
 @app.command()

@@ -119,6 +119,8 @@ class Case:
     labelled in this case.  A file with several segments stands under each of them.
     more_images: files of further channels, on the grid of the first.  unlabelled: structures of a
     label map that nobody looked for in this case; its background is then not known either.
+    image_factor: the image's files have this many times the pixels of the masks along each axis;
+    the image is brought to their grid by the mean of whole blocks.
     """
 
     id: str
@@ -128,6 +130,7 @@ class Case:
     masks: Mapping[str, Path] = field(default_factory=dict)
     more_images: tuple[Path, ...] = ()
     unlabelled: frozenset[str] = frozenset()
+    image_factor: int = 1
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -164,6 +167,18 @@ class Regions:
 
 
 @dataclass(frozen=True)
+class Description:
+    """A file that says what a data set consists of, such as dataset.json.
+
+    file: where it lies.  renamed: path of a file as it is written there -> the path that a copy
+    of the data set has to write instead, since the file lies outside of the data set's folder.
+    """
+
+    file: Path
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Cases with one label scheme.
 
@@ -171,7 +186,10 @@ class Dataset:
     stored mask value of class 0, 1, ...; a binary plane may list None, which means that each
     file is 0/1 or 0/255 by itself.  ignore_value: stored mask value of ignored pixels, or None.
     understood: sentences for the user on what was recognised.  regions: where one label map stores
-    structures that overlap.  stated_folds: the folds that come with the data set.
+    structures that overlap.  stated_folds: the folds that come with the data set.  label_maps: a
+    mask file holds all classes, each as a value of its own.  descriptions: the files that say what
+    belongs to the data set; a copy has them too.  places: file outside of `root` -> where a copy
+    of the data set has it, relative to the copy's root.
     """
 
     root: Path
@@ -184,6 +202,9 @@ class Dataset:
     understood: tuple[str, ...] = ()
     regions: Regions | None = None
     stated_folds: tuple[StatedFold, ...] = ()
+    label_maps: bool = False
+    descriptions: tuple[Description, ...] = ()
+    places: Mapping[Path, Path] = field(default_factory=dict)
 
     def split(self, name: str) -> tuple[Case, ...]:
         return tuple(case for case in self.cases if case.split == name)

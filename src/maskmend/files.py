@@ -70,18 +70,23 @@ def write_json(path: Path, obj: Any) -> None:
     obj: dicts with text keys, lists, tuples, text, numbers, None, NumPy numbers and arrays, paths.
     Raises NotFiniteError: JSON has no NaN or infinity.
     """
+    write_bytes_atomic(path, json_bytes(obj, str(path), sort_keys=True))
+
+
+def json_bytes(obj: Any, name: str = "", sort_keys: bool = False) -> bytes:
+    """What `write_json` writes, by default with the keys in their own order."""
     try:
         text = json.dumps(
-            obj, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False, default=_plain
+            obj, sort_keys=sort_keys, indent=2, allow_nan=False, ensure_ascii=False, default=_plain
         )
     except ValueError as error:
         raise NotFiniteError(
-            str(path),
+            name,
             expected="finite numbers in a JSON file",
             got="NaN or infinity",
             remedy="Store None for a quantity that does not exist.",
         ) from error
-    write_bytes_atomic(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def _plain(value: Any) -> Any:

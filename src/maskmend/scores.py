@@ -81,7 +81,7 @@ def score_run(run: Run, truth: Dataset, listener: Listener = QUIET) -> Evaluatio
     Cases are matched by split and id; those that `truth` lacks are left out and listed.
     Raises SettingsError if the structures differ.
     """
-    scheme = _check_structures(run.dataset, truth)
+    order, scheme = _planes(run.dataset, truth), truth.scheme.structures
     clean = {(case.split, case.id): case for case in truth.cases}
     left_out = [
         LeftOut(case.id, "not in the data set with clean labels")
@@ -94,9 +94,9 @@ def score_run(run: Run, truth: Dataset, listener: Listener = QUIET) -> Evaluatio
 
     def read(case: Case) -> tuple[LabelArray, LabelArray, LabelArray]:
         labels = read_labels(truth, clean[case.split, case.id])
-        given = run.read_given(case)
+        given = run.read_given(case)[order]
         _check_shape(case, labels, given)
-        return labels, given, run.read_mended(case)
+        return labels, given, run.read_mended(case)[order]
 
     stage = "evaluate"
     for case, (labels, given, mended) in map_cases(
@@ -116,7 +116,7 @@ def score_predictions(
     predictions: Dataset, truth: Dataset, what: str = "predicted", listener: Listener = QUIET
 ) -> Evaluation:
     """A data set of predicted masks against the clean labels of the cases of the same name."""
-    _check_structures(predictions, truth)
+    order = _planes(predictions, truth)
     clean = {case.id: case for case in truth.cases}
     left_out = [
         *predictions.left_out,
@@ -129,7 +129,8 @@ def score_predictions(
     rows: list[MaskRow] = []
 
     def read(case: Case) -> tuple[LabelArray, LabelArray]:
-        labels, predicted = read_labels(truth, clean[case.id]), read_labels(predictions, case)
+        labels = read_labels(truth, clean[case.id])
+        predicted = read_labels(predictions, case)[order]
         _check_shape(case, labels, predicted)
         return labels, predicted
 
@@ -160,11 +161,20 @@ def _check_shape(case: Case, labels: LabelArray, other: LabelArray) -> None:
         )  # fmt: skip
 
 
-def _check_structures(dataset: Dataset, truth: Dataset) -> tuple[str, ...]:
-    if dataset.scheme != truth.scheme:
-        raise SettingsError(
-            str(truth.root), expected=f"the structures {', '.join(dataset.scheme.structures)}",
-            got=", ".join(truth.scheme.structures),
-            remedy="Give the clean labels of the same data set.",
-        )  # fmt: skip
-    return truth.scheme.structures
+def _planes(dataset: Dataset, truth: Dataset) -> list[int]:
+    """For each plane of the truth, the one of the data set that says the same.
+
+    Folders of predictions are in the order of their names, regions in that of their description.
+    Raises SettingsError where the structures differ.
+    """
+    mine, theirs = dataset.scheme, truth.scheme
+    if mine.overlapping == theirs.overlapping and sorted(mine.planes) == sorted(theirs.planes):
+        if theirs.overlapping:
+            return [mine.planes.index(name) for name in theirs.planes]
+        if mine.structures == theirs.structures:
+            return [0]
+    raise SettingsError(
+        str(truth.root), expected=f"the structures {', '.join(mine.structures)}",
+        got=", ".join(theirs.structures),
+        remedy="Give the clean labels of the same data set.",
+    )  # fmt: skip

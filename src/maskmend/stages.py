@@ -1,6 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate; audit and demo run them.
+doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate.  audit and demo
+run the steps that they need.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from maskmend.arrays.agreement import believed_masks, predicted_labels, structur
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
+from maskmend.datasets.doctor import Diagnosis, diagnose
+from maskmend.datasets.layouts import find_layout
 from maskmend.datasets.noise import check_record, plan_noise, sample_noise
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.datasets.predictions import (
@@ -41,6 +44,17 @@ class DemoResult:
     run: Run
     evaluation: Evaluation
     students: Mapping[str, Evaluation]
+
+
+def doctor(
+    root: Path, *, ignore_value: int | None = None, group_pattern: str | None = None,
+    splits: Path | None = None, listener: Listener = QUIET,
+) -> Diagnosis:  # fmt: skip
+    """What a data set is understood to be, case by case; nothing is computed or written.
+
+    Settings and errors as in `open_dataset`.
+    """
+    return diagnose(find_layout(root, splits), ignore_value, group_pattern, listener)
 
 
 def corrupt(
@@ -174,7 +188,7 @@ def predict(
     """
     trained = trainings.load(run, f"students/{student}", weights)
     check_out(images, run.dataset, out)
-    cases, left_out = image_cases(images)
+    cases, left_out = image_cases(images, run.dataset.cases[0])
 
     def segment(case: Case) -> LabelArray:
         image = read_new_image(run.dataset, case)

@@ -28,6 +28,7 @@ from maskmend.core import (
 from maskmend.datasets import (
     dataset_digest,
     open_dataset,
+    place_of,
     read_labels,
     write_labels,
     write_soft_labels,
@@ -324,9 +325,7 @@ class Run:
 
     def _below(self, root: Path, case: Case) -> Case:
         """The same case in a copy of the data set."""
-        masks = {
-            plane: root / path.relative_to(self.dataset.root) for plane, path in case.masks.items()
-        }
+        masks = {plane: root / place_of(self.dataset, path) for plane, path in case.masks.items()}
         return replace(case, masks=masks)
 
 

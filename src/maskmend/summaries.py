@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from maskmend.datasets.doctor import Diagnosis
 from maskmend.report.tables import Cell, Table, plain
 from maskmend.scores import Evaluation
+from maskmend.settings import Settings
 from maskmend.store import Run
 
 WORST = 10
+
+LISTED = 40
+"""Cases that `doctor` shows of a large data set, unless it is asked for all."""
 
 
 def noise_rates(run: Run) -> str:
@@ -75,3 +80,56 @@ def demo_tables(
         ("Noise maps against the known errors:", evaluation.noise_table()),
         ("Dice of the students on unseen phantoms:", Table(["student", *structures], trained)),
     ]
+
+
+def diagnosis_text(found: Diagnosis, all_cases: bool = False) -> str:
+    """What was understood, the structures, the cases and the warnings."""
+    parts = ["\n".join(found.dataset.understood)]
+    structures: list[Sequence[Cell]] = [
+        [name, *counts] for name, counts in found.structures().items()
+    ]
+    parts.append(plain(Table(["structure", "labelled in", "occurs in", "voxels"], structures)))
+    shown = found.cases if all_cases else found.cases[:LISTED]
+    rows = [
+        [
+            f.case.id, f.case.split, f.case.group, f.dtype, _times(f.shape), _times(f.spacing),
+            f"{f.low:.4g}..{f.high:.4g}",
+            ", ".join(f"{name} {voxels}" for name, voxels in f.voxels.items()),
+        ]
+        for f in shown
+    ]  # fmt: skip
+    header = ["case", "split", "patient", "values", "size", "spacing", "1..99 %", "voxels"]
+    more = len(found.cases) - len(shown)
+    rest = f"and {more} more: --all-cases, or --csv FILE\n" if more else ""
+    parts.append(plain(Table(header, rows)) + rest)
+    lines = [f"  {sentence}" for sentence in found.warnings]
+    parts.append("\n".join(["Worth a look:", *lines]) if lines else "Nothing unusual was found.")
+    return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _times(numbers: Sequence[float] | None) -> str | None:
+    return None if numbers is None else " x ".join(f"{number:.4g}" for number in numbers)
+
+
+def next_step(found: Diagnosis, root: str, splits: Sequence[str]) -> str:
+    """What `maskmend audit` would do with the data set.  splits: those that it would take."""
+    cases = [case for case in found.dataset.cases if case.split in splits]
+    folds = Settings().crossfit.folds
+    patients = len({case.group for case in cases})
+    command = f"maskmend audit {root} --run RUN"
+    if patients < folds:
+        return (
+            f"`{command}` would not start: its {folds} folds need as many patients, and there are "
+            f"{patients} in {', '.join(splits)}."
+        )
+    said = (
+        f"`{command}` would train {folds} teachers on about {len(cases) * (folds - 1) // folds} "
+        f"cases each, judge the masks of all {len(cases)} cases of {', '.join(splits)}, and train "
+        "a student on the mended ones."
+    )
+    if found.dataset.stated_folds:
+        said += (
+            f" Predictions made with the {len(found.dataset.stated_folds)} folds that the data set "
+            "states can be checked for being out-of-sample."
+        )
+    return said

@@ -10,19 +10,17 @@ The layouts: `reference` ({training,validation,test}/{images,<structure>...}), `
 
 from __future__ import annotations
 
-from maskmend.datasets.reading import (
-    dataset_digest,
-    open_dataset,
-    read_grid,
-    read_image,
-    read_labels,
-)
+from maskmend.datasets.images import read_grid, read_image
+from maskmend.datasets.labels import read_labels
+from maskmend.datasets.places import dataset_digest, place_of
+from maskmend.datasets.reading import open_dataset
 from maskmend.datasets.writing import copy_images, write_labels, write_soft_labels
 
 __all__ = [
     "copy_images",
     "dataset_digest",
     "open_dataset",
+    "place_of",
     "read_grid",
     "read_image",
     "read_labels",

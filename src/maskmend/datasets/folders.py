@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from maskmend.datasets.found import LABEL_MAP, LABEL_MAPS, SPLITS
 from maskmend.datasets.tree import (
     IMAGES,
-    LABEL_MAP,
-    LABEL_MAPS,
+    MASK_FOLDERS,
     MASKS,
-    SPLITS,
     FolderTree,
     list_pictures,
     visible_folders,
@@ -18,7 +17,9 @@ from maskmend.errors import LayoutError
 
 TREE = """\
   images/NAME.png                or the same under {training,validation,test}/
-  masks/NAME.png                 label maps: 0 is background, each other value a class
+  masks/NAME.png                 label maps: 0 is background, each other value a class; the
+                                 folder may be called labels/, an image may be the folder of a
+                                 DICOM series, a mask a .seg.nrrd or DICOM SEG of several segments
   labels.json                    their names, if you like: {"lung": 1, "heart": 2}
 
   images/NAME.png
@@ -34,7 +35,7 @@ def find_folders(root: Path) -> FolderTree | None:
     places = {"training": root} if _is_pair(root) else {}
     places = places or {split: root / split for split in SPLITS if _is_pair(root / split)}
     images = {split: place / IMAGES for split, place in places.items()}
-    folders = {split: place / MASKS for split, place in places.items()}
+    folders = {split: _mask_folder(place) for split, place in places.items()}
     structures = {split: _structures(folder) for split, folder in folders.items()}
     maps = {split: {LABEL_MAP: folder} for split, folder in folders.items() if _has_files(folder)}
     if maps and any(structures.values()):
@@ -50,7 +51,12 @@ def find_folders(root: Path) -> FolderTree | None:
 
 
 def _is_pair(place: Path) -> bool:
-    return (place / IMAGES).is_dir() and (place / MASKS).is_dir()
+    return (place / IMAGES).is_dir() and _mask_folder(place).is_dir()
+
+
+def _mask_folder(place: Path) -> Path:
+    there = (place / name for name in MASK_FOLDERS if (place / name).is_dir())
+    return next(there, place / MASKS)
 
 
 def _structures(masks: Path) -> dict[str, Path]:

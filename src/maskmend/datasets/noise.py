@@ -9,7 +9,8 @@ import numpy as np
 
 from maskmend.arrays.corruption import Corruption, Noise, sample_corruptions
 from maskmend.core import Case, Dataset
-from maskmend.datasets.reading import read_grid, read_labels
+from maskmend.datasets.images import read_grid
+from maskmend.datasets.labels import read_labels
 from maskmend.errors import SettingsError
 
 
@@ -84,7 +85,7 @@ def _cases(dataset: Dataset, splits: tuple[str, ...]) -> list[Case]:
 
 def _is_labelled(dataset: Dataset, case: Case, structure: str) -> bool:
     plane = structure if dataset.scheme.overlapping else dataset.scheme.planes[0]
-    return plane in case.masks
+    return plane in case.masks and structure not in case.unlabelled
 
 
 def _proposed_beta(

@@ -1,42 +1,39 @@
-"""From a folder to a Dataset: recognise the layout, check every case, say what was understood."""
+"""From a folder, or the file that describes a data set, to a Dataset: every case checked."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from maskmend import files, formats
-from maskmend.core import IGNORED, Case, Dataset, Grid, LabelArray, LeftOut
-from maskmend.datasets import folders, reference
-from maskmend.datasets.checks import Faults, Inspection, check_channels, inspect
-from maskmend.datasets.summary import describe_cases, describe_masks, describe_settings
-from maskmend.datasets.tree import (
-    LABEL_MAP,
-    LABEL_MAPS,
-    NAMES,
-    Draft,
-    FolderTree,
-    describe_skipped,
-    number_of,
-    pair_files,
-    shorten,
+from maskmend.core import QUIET, Case, Dataset, LeftOut, Listener
+from maskmend.datasets.checks import Faults, Inspection, check_channels, check_kinds, inspect
+from maskmend.datasets.found import LABEL_MAP, LABEL_MAPS, Draft, Found
+from maskmend.datasets.layouts import class_names, find_layout, known_layouts, stated_ignore
+from maskmend.datasets.summary import (
+    describe_cases,
+    describe_folds,
+    describe_masks,
+    describe_settings,
 )
+from maskmend.datasets.tree import number_of, shorten
 from maskmend.datasets.values import (
     Recognition,
-    classes_of,
-    has_free_values,
-    read_class_names,
     recognise_label_maps,
+    recognise_regions,
+    recognise_segments,
     recognise_structures,
 )
-from maskmend.errors import GridMismatchError, LayoutError, MissingFileError, SettingsError
+from maskmend.errors import LayoutError, MaskValueError, SettingsError
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A data set, and what was found in the files of each usable case, in the same order."""
+
+    dataset: Dataset
+    inspections: tuple[Inspection, ...]
 
 
 def open_dataset(
@@ -45,145 +42,82 @@ def open_dataset(
     ignore_value: int | None = None,
     group_pattern: str | None = None,
     classes: Mapping[str, int] | None = None,
+    splits: str | Path | None = None,
 ) -> Dataset:
-    """The cases below a folder, checked one by one; what was recognised is in `understood`.
+    """The cases of a data set, checked one by one; what was recognised is in `understood`.
 
+    root: a folder, or a file that describes a data set (dataset.json, a datalist, a table).
     ignore_value: stored mask value of pixels that take no part.  group_pattern: regular
-    expression whose first group, searched in the case id, is the patient; by default each case
-    is its own.  classes: class -> stored value in label maps, before any labels.json.
+    expression whose first group, searched in the case id, is the patient; by default what the
+    data set states, or each case its own.  classes: class -> stored value in label maps, before
+    any labels.json.  splits: a splits_final.json of nnU-Net; by default the one beside
+    dataset.json, or of the same data set in the folder that the variable nnUNet_preprocessed names.
 
     A case with a fault is in `left_out`, the others go on.  Raises MissingFileError, LayoutError
     (no usable case), SettingsError, UnreadableFileError, MaskValueError (too many classes).
     """
-    tree = _find_tree(Path(root))
-    names = _class_names(tree, classes, ignore_value)
-    whole, faults = _inspect_all(pair_files(tree), group_pattern)
-    recognition = _recognise(tree, whole, names, ignore_value)
+    found = find_layout(Path(root), None if splits is None else Path(splits))
+    return examine(
+        found, ignore_value=ignore_value, group_pattern=group_pattern, classes=classes
+    ).dataset
+
+
+def examine(
+    found: Found,
+    *,
+    ignore_value: int | None = None,
+    group_pattern: str | None = None,
+    classes: Mapping[str, int] | None = None,
+    listener: Listener = QUIET,
+) -> Examined:
+    """Read and check every file of what a layout found.  Settings and errors as `open_dataset`."""
+    ignore_value = stated_ignore(found, ignore_value)
+    names = class_names(found, classes, ignore_value)
+    whole, faults, layered = _inspect_all(found, group_pattern, listener)
+    recognition = _recognise(found, whole, layered, names, ignore_value)
+    _check_labelled(whole, recognition, faults)
     left_out = _left_out(faults, recognition)
     usable = _without(whole, left_out)
     if not usable:
-        raise _nothing_usable(tree, left_out)
-    return Dataset(
-        root=tree.root,
-        layout=tree.layout,
+        raise _nothing_usable(found, left_out)
+    planes = _partial_planes(found, recognition)
+    cases = tuple(_final_case(found, each, recognition) for each in usable)
+    dataset = Dataset(
+        root=found.root,
+        layout="folders" if layered and found.layout == LABEL_MAPS else found.layout,
         scheme=recognition.scheme,
-        cases=tuple(_named_planes(inspection.case, recognition) for inspection in usable),
+        cases=cases,
         values=recognition.values,
         ignore_value=ignore_value,
         left_out=left_out,
         understood=(
-            *describe_cases(tree, usable),
+            *describe_cases(found, usable),
             *recognition.understood,
-            *describe_masks(tree, usable),
+            *describe_masks(found, planes, usable),
             *describe_settings(usable, ignore_value, group_pattern),
-            *describe_skipped(tree),
+            *describe_folds(found),
+            *found.skipped,
         ),
+        regions=found.regions,
+        stated_folds=found.stated_folds,
+        label_maps=found.label_maps,
+        descriptions=found.descriptions,
+        places=found.places,
     )
+    return Examined(dataset, tuple(usable))
 
 
-def read_image(case: Case) -> NDArray[Any]:
-    """(C, *S) in the stored dtype."""
-    return formats.read_image(case.image)[0]
-
-
-def read_grid(case: Case) -> Grid:
-    return formats.read_header(case.image).grid
-
-
-def read_labels(dataset: Dataset, case: Case) -> LabelArray:
-    """(planes, *S); a plane without a mask is IGNORED throughout.
-
-    Raises MaskValueError, GridMismatchError, UnreadableFileError, MissingFileError.
-    """
-    planes = dataset.scheme.planes
-    found = {plane: _read_plane(dataset, case, plane) for plane in planes if plane in case.masks}
-    shapes = {labels.shape for labels in found.values()} or {read_grid(case).shape}
-    if len(shapes) > 1:
-        raise GridMismatchError(
-            case.id,
-            expected="masks of one shape",
-            got=", ".join(f"{plane} {labels.shape}" for plane, labels in found.items()),
-            remedy="Export all masks on the grid of the image.",
-        )
-    ignored = np.full(shapes.pop(), IGNORED, np.uint8)
-    return np.stack([found.get(plane, ignored) for plane in planes])
-
-
-def dataset_digest(dataset: Dataset) -> str:
-    """SHA-256, in hexadecimal, of the names and contents of all images and masks in use.
-
-    Where the data set lies and when its files were written do not matter.
-    """
-    used = {file for case in dataset.cases for file in (case.image, *case.masks.values())}
-    digest = hashlib.sha256()
-    for name, file in sorted((file.relative_to(dataset.root).as_posix(), file) for file in used):
-        digest.update(name.encode() + b"\0" + files.sha256_of(file))
-    return digest.hexdigest()
-
-
-def _read_plane(dataset: Dataset, case: Case, plane: str) -> LabelArray:
-    stored, _ = formats.read_mask(case.masks[plane])
-    encoding = None if has_free_values(dataset) else dataset.values.get(plane)
-    return classes_of(stored, encoding, dataset.ignore_value, f"{case.id} ({plane})")
-
-
-def _find_tree(root: Path) -> FolderTree:
-    if not root.is_dir():
-        raise MissingFileError(
-            str(root),
-            expected="a folder with a data set",
-            got="a file" if root.exists() else "nothing there",
-            remedy="Check the path.",
-        )
-    tree = reference.find_reference(root) or folders.find_folders(root)
-    if tree is None:
-        inside = shorten(sorted(path.name for path in root.iterdir()))
-        raise LayoutError(
-            str(root),
-            expected="one of the known layouts",
-            got=f"a folder with {inside}" if inside else "an empty folder",
-            remedy="Arrange the files like one of these:\n" + _known_layouts(),
-        )
-    return tree
-
-
-def _known_layouts() -> str:
-    return f"reference:\n{reference.TREE}\nfolders:\n{folders.TREE}"
-
-
-def _class_names(
-    tree: FolderTree, classes: Mapping[str, int] | None, ignore_value: int | None
-) -> dict[str, int] | None:
-    if ignore_value == 0:
-        raise SettingsError(
-            "ignore_value",
-            expected="a value other than 0",
-            got="0, which is the background",
-            remedy="Give the value that marks ignored pixels.",
-        )
-    if tree.layout == LABEL_MAPS:
-        return read_class_names(classes, tree.root / NAMES, ignore_value)
-    if classes is not None:
-        raise SettingsError(
-            "classes",
-            expected="names for the values of label maps",
-            got="a data set with one folder a structure, which names them",
-            remedy="Leave the option out, or rename the folders.",
-        )
-    return None
-
-
-def _groups(case_ids: Sequence[str], pattern: str | None) -> dict[str, str]:
+def _groups(drafts: Sequence[Draft], pattern: str | None) -> dict[str, str]:
     """Case id -> what must not be split between folds."""
     if pattern is None:
-        return {case: case for case in case_ids}
+        return {draft.id: draft.group or draft.id for draft in drafts}
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise _bad_pattern(f"{pattern!r}: {error}") from error
     if compiled.groups < 1:
         raise _bad_pattern(f"{pattern!r}, without a group in parentheses")
-    found = {case: compiled.search(case) for case in case_ids}
+    found = {draft.id: compiled.search(draft.id) for draft in drafts}
     strangers = [case for case, match in found.items() if not (match and match[1])]
     if strangers:
         raise _bad_pattern(f"{pattern!r}, which finds no patient in {shorten(strangers)}")
@@ -200,28 +134,75 @@ def _bad_pattern(got: str) -> SettingsError:
 
 
 def _inspect_all(
-    drafts: Sequence[Draft], group_pattern: str | None
-) -> tuple[list[Inspection], Faults]:
-    """The cases whose files are readable, and what is wrong with each case."""
-    groups = _groups([draft.id for draft in drafts], group_pattern)
-    faults: Faults = {draft.id: [] for draft in drafts}
-    found = [inspect(draft, groups[draft.id], faults[draft.id]) for draft in drafts]
-    whole = [inspection for inspection in found if inspection is not None]
-    check_channels(whole, faults)
-    return whole, faults
+    found: Found, group_pattern: str | None, listener: Listener
+) -> tuple[list[Inspection], Faults, bool]:
+    """The cases whose files are readable, what is wrong with each, whether masks are segments."""
+    groups = _groups(found.drafts, group_pattern)
+    faults: Faults = {draft.id: [] for draft in found.drafts}
+    whole = []
+    for done, draft in enumerate(found.drafts, start=1):
+        inspection = inspect(found, draft, groups[draft.id], faults[draft.id])
+        if inspection is not None:
+            whole.append(inspection)
+        listener.case("read", done, len(found.drafts))
+    check_channels(whole, faults, found.channels)
+    layered = check_kinds(found, whole, faults)
+    return [each for each in whole if each.layered == layered], faults, layered
 
 
 def _recognise(
-    tree: FolderTree,
+    found: Found,
     whole: Sequence[Inspection],
+    layered: bool,
     names: Mapping[str, int] | None,
     ignore_value: int | None,
 ) -> Recognition:
-    if tree.layout != LABEL_MAPS:
+    if layered:
+        return recognise_segments({each.case.id: tuple(each.counts) for each in whole})
+    if not found.label_maps:
         structures = {inspection.case.id: inspection.counts for inspection in whole}
-        return recognise_structures(structures, tree.planes, ignore_value)
+        return recognise_structures(structures, found.planes, ignore_value)
     maps = {inspection.case.id: inspection.counts[LABEL_MAP] for inspection in whole}
-    return recognise_label_maps(maps, names, ignore_value, tree.root)
+    if found.regions is not None:
+        return recognise_regions(maps, found.regions, ignore_value, found.named_in)
+    return recognise_label_maps(maps, names, ignore_value, found.root, found.named_in)
+
+
+def _check_labelled(whole: Sequence[Inspection], recognition: Recognition, faults: Faults) -> None:
+    """What a table says is labelled must be a structure, and the rest must not be in a map."""
+    scheme = recognition.scheme
+    for inspection in whole:
+        case, labelled = inspection.case.id, inspection.draft.labelled
+        if labelled is None:
+            continue
+        strange = sorted(labelled - set(scheme.structures))
+        if strange:
+            faults[case].append(
+                SettingsError(
+                    case,
+                    expected=f"structures of {', '.join(scheme.structures)} under labelled",
+                    got=", ".join(strange),
+                    remedy="Correct the names in the table.",
+                )
+            )
+        if scheme.overlapping or recognition.faults.get(case):
+            continue
+        values = recognition.values[LABEL_MAP] or ()
+        for value, name in zip(values[1:], scheme.structures, strict=True):
+            pixels = inspection.counts[LABEL_MAP].get(value, 0)
+            if name not in labelled and pixels:
+                faults[case].append(
+                    MaskValueError(
+                        case,
+                        expected=f"no pixels of {name}, which is not labelled in this case",
+                        got=f"{pixels} of them",
+                        remedy=f"Add {name} to what is labelled, or clear it from the mask.",
+                    )
+                )
+
+
+def _partial_planes(found: Found, recognition: Recognition) -> tuple[str, ...]:
+    return recognition.scheme.structures if found.label_maps else found.planes
 
 
 def _left_out(faults: Faults, recognition: Recognition) -> tuple[LeftOut, ...]:
@@ -236,19 +217,26 @@ def _without(whole: Sequence[Inspection], left_out: Sequence[LeftOut]) -> list[I
     return [inspection for inspection in whole if inspection.case.id not in out]
 
 
-def _named_planes(case: Case, recognition: Recognition) -> Case:
-    """A label map that turned out to be one binary structure goes by the structure's name."""
-    if set(case.masks) == {LABEL_MAP}:
-        return replace(case, masks={recognition.scheme.planes[0]: case.masks[LABEL_MAP]})
-    return case
+def _final_case(found: Found, inspection: Inspection, recognition: Recognition) -> Case:
+    """The case with its masks under the planes of the scheme, those labelled in it."""
+    case, labelled, scheme = inspection.case, inspection.draft.labelled, recognition.scheme
+    masks = dict(case.masks)
+    if found.label_maps:
+        # one file for all: the label map, or the segments, of which some may be absent
+        masks = dict.fromkeys(scheme.planes, case.masks[LABEL_MAP])
+    if labelled is None:
+        return replace(case, masks=masks)
+    if scheme.overlapping:
+        return replace(case, masks={name: masks[name] for name in masks if name in labelled})
+    return replace(case, masks=masks, unlabelled=frozenset(scheme.structures) - labelled)
 
 
-def _nothing_usable(tree: FolderTree, left_out: Sequence[LeftOut]) -> LayoutError:
+def _nothing_usable(found: Found, left_out: Sequence[LeftOut]) -> LayoutError:
     reasons = "\n".join(entry.reason for entry in left_out[:3])
     return LayoutError(
-        str(tree.root),
+        str(found.root),
         expected="at least one case with an image and a mask",
         got=f"{number_of(len(left_out), 'case')}, none of them usable:\n{reasons}\n",
         remedy="Correct the files, or check that the layout is the one that was meant:\n"
-        + _known_layouts(),
+        + known_layouts(),
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maskmend.datasets.tree import IMAGES, MASKS, SPLITS, FolderTree, list_pictures, visible_folders
+from maskmend.datasets.found import SPLITS
+from maskmend.datasets.tree import IMAGES, MASK_FOLDERS, FolderTree, list_pictures, visible_folders
 
 TREE = """\
   {training,validation,test}/    any of these
@@ -16,8 +17,8 @@ TREE = """\
 def find_reference(root: Path) -> FolderTree | None:
     """The tree of a root in this layout, else None.
 
-    Every folder with pictures beside `images` is a structure.  A single one called `masks` is
-    the layout `folders`.
+    Every folder with pictures beside `images` is a structure.  A single one called `masks` or
+    `labels` is the layout `folders`.
     """
     images = {split: root / split / IMAGES for split in SPLITS if (root / split / IMAGES).is_dir()}
     masks = {
@@ -29,4 +30,5 @@ def find_reference(root: Path) -> FolderTree | None:
         for split in images
     }
     tree = FolderTree(root, "reference", images, masks)
-    return tree if tree.planes and tree.planes != (MASKS,) else None
+    alone = tree.planes in [(name,) for name in MASK_FOLDERS]
+    return tree if tree.planes and not alone else None

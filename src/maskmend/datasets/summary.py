@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from maskmend.datasets.checks import Inspection
-from maskmend.datasets.tree import LABEL_MAPS, FolderTree, number_of, shorten
-from maskmend.formats import split_name
+from maskmend.datasets.found import Found
+from maskmend.datasets.tree import number_of, shorten
 
 
-def describe_cases(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
+def describe_cases(found: Found, usable: Sequence[Inspection]) -> list[str]:
     """How many cases there are, in which splits, of which kind and size; a sentence each."""
     splits = Counter(inspection.case.split for inspection in usable)
-    shapes = sorted({inspection.image.grid.shape for inspection in usable})
     dtypes = sorted({str(inspection.image.dtype) for inspection in usable})
-    said = [" x ".join(map(str, shape)) for shape in (shapes[0], shapes[-1])]
-    sizes = said[0] if len(shapes) == 1 else f"{len(shapes)} sizes, {said[0]} to {said[1]}"
     channels = usable[0].image.channels
+    kind = "grey" if channels == 1 else f"{channels} channels"
+    sizes = _range((i.image.grid.shape for i in usable), "sizes")
     sentences = [
-        f"Layout {tree.layout}: {number_of(len(usable), 'case')}, "
-        + ", ".join(f"{splits[name]} {name}" for name in tree.images if splits[name])
+        f"Layout {found.layout}: {number_of(len(usable), 'case')}, "
+        + ", ".join(f"{splits[name]} {name}" for name in found.splits if splits[name])
         + ".",
-        f"Images: {'grey' if channels == 1 else f'{channels} channels'}, "
-        f"{' and '.join(dtypes)}, {sizes}.",
+        f"Images: {kind}, {' and '.join(dtypes)}, {sizes}.",
     ]
-    if tree.layout != LABEL_MAPS:
-        sentences.append("Structures, which may overlap: " + ", ".join(tree.planes) + ".")
-    if any(i.case.id != split_name(i.case.image.name)[0] for i in usable):
-        sentences.append("File names recur between splits: each case id begins with its split.")
-    return sentences
+    spacings = {i.image.grid.spacing for i in usable}
+    if spacings != {None}:
+        known = {tuple(round(step, 4) for step in spacing) for spacing in spacings if spacing}
+        sentences.append(f"Spacing in mm: {_range(known, 'spacings')}.")
+    if not found.label_maps:
+        sentences.append("Structures, which may overlap: " + ", ".join(found.planes) + ".")
+    return [*sentences, *found.understood]
 
 
-def describe_masks(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
-    """How palette masks are read, and which cases lack which structure; a sentence each."""
+def _range(tuples: Iterable[tuple[float, ...]], noun: str) -> str:
+    """ "35 x 51 x 35", or how many there are and the first and last of them."""
+    different = sorted(set(tuples))
+    said = [" x ".join(f"{number:g}" for number in each) for each in different]
+    return said[0] if len(said) == 1 else f"{len(said)} {noun}, {said[0]} to {said[-1]}"
+
+
+def describe_masks(found: Found, planes: Sequence[str], usable: Sequence[Inspection]) -> list[str]:
+    """How palette masks are read, and which cases lack which structure; a sentence each.
+
+    planes: those that may be unlabelled in a case.
+    """
     sentences = []
     coloured = sum(bool(inspection.palettes) for inspection in usable)
     if coloured:
         sentences.append(
             f"Palette masks are read as their indices, in {number_of(coloured, 'case')}."
         )
-    for plane in tree.planes:
-        unlabelled = [i.case.id for i in usable if plane not in i.counts]
+    shrunk = {i.case.image_factor for i in usable} - {1}
+    if shrunk:
+        sentences.append(
+            f"Images are brought to the grid of their masks by the mean of blocks of "
+            f"{' or '.join(str(factor) for factor in sorted(shrunk))} pixels along each axis."
+        )
+    for plane in planes:
+        unlabelled = [i.case.id for i in usable if not _is_labelled(found, plane, i)]
         if unlabelled:
             where = number_of(len(unlabelled), "case")
             sentences.append(
@@ -50,6 +66,13 @@ def describe_masks(tree: FolderTree, usable: Sequence[Inspection]) -> list[str]:
                 + "."
             )
     return sentences
+
+
+def _is_labelled(found: Found, plane: str, inspection: Inspection) -> bool:
+    labelled = inspection.draft.labelled
+    if labelled is not None and plane not in labelled:
+        return False
+    return found.label_maps or plane in inspection.counts
 
 
 def describe_settings(
@@ -67,6 +90,19 @@ def describe_settings(
         sentences.append(
             f"{number_of(groups, 'patient')}, found by {group_pattern!r} in the case ids."
         )
+    elif any(inspection.draft.group is not None for inspection in usable):
+        sentences.append(f"{number_of(groups, 'patient')}, as the data set states.")
     else:
         sentences.append("Each case is taken as a patient of its own; group_pattern changes that.")
     return sentences
+
+
+def describe_folds(found: Found) -> list[str]:
+    """The folds that come with the data set."""
+    if not found.stated_folds:
+        return []
+    held_out = {case for fold in found.stated_folds for case in fold.held_out}
+    never = [d.id for d in found.drafts if d.split == "training" and d.id not in held_out]
+    said = f"{number_of(len(found.stated_folds), 'fold')}, as the data set states."
+    never_said = f" Never held out: {shorten(never)}." if never else ""
+    return [said + never_said]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmend.core import IGNORED, Dataset, IntArray, LabelArray, LabelScheme
-from maskmend.datasets.tree import LABEL_MAPS, number_of, shorten
+from maskmend.core import IGNORED, Dataset, IntArray, LabelArray, LabelScheme, Regions
+from maskmend.datasets.tree import number_of, shorten
 from maskmend.errors import MaskValueError, SettingsError
 from maskmend.files import read_json
 
@@ -77,14 +77,16 @@ def recognise_label_maps(
     names: Mapping[str, int] | None,
     ignore_value: int | None,
     root: Path,
+    named_in: str = "labels.json",
 ) -> Recognition:
     """Label maps; where there is but one class, a binary structure.
 
     counts: case id -> pixels.  names: class -> stored value, or None: then every value that
-    occurs is a class.  Raises MaskValueError for more than MOST_CLASSES of them.
+    occurs is a class.  named_in: the file that may name classes.  Raises MaskValueError for more
+    than MOST_CLASSES of them.
     """
     allowed = None if names is None else {0, ignore_value, *names.values()}
-    faults = {case: _map_faults(case, pixels, allowed) for case, pixels in counts.items()}
+    faults = {case: _map_faults(case, pixels, allowed, named_in) for case, pixels in counts.items()}
     used = [counts[case].keys() - {0, ignore_value} for case in counts if not faults[case]]
     found = set[int]().union(*used)
     if names is None and all(len(values) <= 1 for values in used) and found <= set(BINARY_VALUES):
@@ -98,26 +100,58 @@ def recognise_label_maps(
             str(root),
             expected=f"at most {MOST_CLASSES} classes in the label maps",
             got=f"{len(classes)}",
-            remedy="Name the classes that count in labels.json, or merge some.",
+            remedy=f"Name the classes that count in {named_in}, or merge some.",
         )
     structures = tuple(sorted(classes, key=lambda name: classes[name]))
     scheme = LabelScheme(structures, overlapping=len(structures) == 1)
     values = (0, *(classes[name] for name in structures))
+    sentences = _say_classes(classes, names is None)
+    if names is not None:
+        absent = [name for name in structures if classes[name] not in found]
+        sentences += [f"No mask shows {shorten(absent)}."] if absent else []
+    return Recognition(scheme, {scheme.planes[0]: values}, faults, tuple(sentences))
+
+
+def recognise_segments(names: Mapping[str, Sequence[str]]) -> Recognition:
+    """Structures of files that hold several segments.  names: case id -> its segments."""
+    structures = tuple(sorted({name for found in names.values() for name in found}))
+    said = [f"Segments, which may overlap: {', '.join(structures)}."]
+    for name in structures:
+        lacking = [case for case, found in names.items() if name not in found]
+        if lacking:
+            said.append(
+                f"The files of {number_of(len(lacking), 'case')} have no segment {name}, which is "
+                f"taken as not present there: {shorten(lacking)}."
+            )
+    return Recognition(LabelScheme(structures, True), dict.fromkeys(structures), {}, tuple(said))
+
+
+def recognise_regions(
+    counts: Mapping[str, ValueCounts], regions: Regions, ignore_value: int | None, named_in: str
+) -> Recognition:
+    """Overlapping structures stored in one label map.  counts: case id -> pixels."""
+    structures = tuple(regions.values)
+    known = {value for values in regions.values.values() for value in values}
+    allowed = {0, ignore_value, *known, *regions.order}
+    faults = {case: _map_faults(case, pixels, allowed, named_in) for case, pixels in counts.items()}
+    said = ", ".join(f"{name} = {say_values(regions.values[name])}" for name in structures)
+    sentence = f"Regions of one label map, which overlap: {said}."
     return Recognition(
-        scheme, {scheme.planes[0]: values}, faults, tuple(_say_classes(classes, names is None))
+        LabelScheme(structures, True), dict.fromkeys(structures), faults, (sentence,)
     )
 
 
 def read_class_names(
-    given: Mapping[str, int] | None, file: Path, ignore_value: int | None
+    given: Mapping[str, int] | None, file: Path, ignore_value: int | None, said_by: str = "classes"
 ) -> dict[str, int] | None:
     """Class -> stored value, without background and ignored: as given, else from the file.
 
+    said_by: what gave them, for messages.
     None where neither is there.  Raises UnreadableFileError, SettingsError.
     """
     if given is None and not file.is_file():
         return None
-    source, names = (str(file), read_json(file)) if given is None else ("classes", given)
+    source, names = (str(file), read_json(file)) if given is None else (said_by, given)
     numbers = list(names.values()) if isinstance(names, Mapping) else []
     whole = all(isinstance(value, int) and not isinstance(value, bool) for value in numbers)
     if not numbers or not whole or len(set(numbers)) < len(numbers):
@@ -171,9 +205,11 @@ def binary_values(stored: IntArray, ignore_value: int | None) -> tuple[int, int]
 
 def has_free_values(dataset: Dataset) -> bool:
     """Whether each mask may be 0/1 or 0/255 by itself, so that no class is tied to a value."""
+    if not dataset.label_maps:
+        return True
+    # a label map without names, of one structure
     unnamed = dataset.scheme.structures == ("foreground",)
-    binary = all(values in (None, (0, 1), (0, 255)) for values in dataset.values.values())
-    return dataset.layout != LABEL_MAPS or (unnamed and binary)
+    return unnamed and all(v in (None, (0, 1), (0, 255)) for v in dataset.values.values())
 
 
 def say_values(values: Sequence[int]) -> str:
@@ -181,7 +217,7 @@ def say_values(values: Sequence[int]) -> str:
 
 
 def _map_faults(
-    case: str, pixels: ValueCounts, allowed: set[int | None] | None
+    case: str, pixels: ValueCounts, allowed: set[int | None] | None, named_in: str
 ) -> list[MaskValueError]:
     if allowed is None and len(pixels) > MOST_VALUES:
         return [
@@ -190,7 +226,7 @@ def _map_faults(
                 expected=f"a label map of at most {MOST_VALUES} values",
                 got=f"{len(pixels)} values: {_say_counts(pixels)}",
                 remedy="Instance maps and grey pictures are no label maps; "
-                "if all these are classes, name them in labels.json.",
+                f"if all these are classes, name them in {named_in}.",
             )
         ]
     if allowed is None or pixels.keys() <= allowed:
@@ -202,7 +238,7 @@ def _map_faults(
             case,
             expected=f"only the named values {say_values(known)}",
             got=_say_counts(unknown),
-            remedy=_remedy(unknown) + " Or name it in labels.json.",
+            remedy=_remedy(unknown) + f" Or name it in {named_in}.",
         )
     ]
 

@@ -11,18 +11,17 @@ from typing import Literal
 import numpy as np
 
 from maskmend import files, formats
-from maskmend.core import IGNORED, Case, Dataset, FloatArray, IntArray, LabelArray
-from maskmend.datasets.tree import NAMES, SOFT
-from maskmend.datasets.values import (
-    BINARY_VALUES,
-    binary_values,
-    classes_of,
-    has_free_values,
-    read_class_names,
-)
+from maskmend.core import IGNORED, BoolArray, Case, Dataset, FloatArray, IntArray, LabelArray
+from maskmend.datasets.describing import write_descriptions
+from maskmend.datasets.images import read_grid
+from maskmend.datasets.labels import planes_by_file, read_file, segment_names
+from maskmend.datasets.places import parts_of, place_of, target_of
+from maskmend.datasets.regions import paint_regions
+from maskmend.datasets.segments import write_placed
+from maskmend.datasets.tree import SOFT
+from maskmend.datasets.values import BINARY_VALUES, binary_values, has_free_values
 from maskmend.errors import (
     GridMismatchError,
-    LayoutError,
     MaskValueError,
     MissingFileError,
     NotFiniteError,
@@ -34,11 +33,14 @@ def write_labels(dataset: Dataset, case: Case, labels: LabelArray, out_root: Pat
     """Write the masks of a case below another root, as they lie below the data set's own.
 
     labels: (planes, *S).  Only pixels whose class differs from the source's are changed; a mask
-    without any is copied byte for byte.  A pixel that becomes IGNORED takes the ignore value.
+    file without any is copied byte for byte.  A pixel that becomes IGNORED takes the ignore value.
+    Where structures of a label map are not labelled, its background stays as it is.  Of regions, a
+    pixel in which some plane changed is painted anew from all of them.
 
-    Raises LayoutError (out_root in the data set), GridMismatchError, MaskValueError (a class that
-    the scheme or the file cannot hold), SettingsError (IGNORED, but there is no ignore value),
-    MissingFileError (labels for a structure without a mask in this case).
+    Raises LayoutError (out_root in the data set), GridMismatchError (also for a segment beyond the
+    part of the image that its file covers), MaskValueError (a class that the scheme or the file
+    cannot hold), SettingsError (IGNORED, but there is no ignore value), MissingFileError (labels
+    for a structure without a mask in this case, or where nobody looked for it).
     """
     planes = dataset.scheme.planes
     if len(labels) != len(planes):
@@ -48,16 +50,12 @@ def write_labels(dataset: Dataset, case: Case, labels: LabelArray, out_root: Pat
             got=f"labels of shape {labels.shape}",
             remedy="Give labels as (planes, *S).",
         )
-    for plane, wanted in zip(planes, labels, strict=True):
-        if plane in case.masks:
-            _write_plane(dataset, case, plane, wanted, out_root)
-        elif (wanted != IGNORED).any():
-            raise MissingFileError(
-                case.id,
-                expected=f"no labels of {plane}, which this case has no mask of",
-                got=f"{int((wanted != IGNORED).sum())} labelled pixels",
-                remedy="Leave the plane IGNORED, or add a mask file to the source.",
-            )
+    wanted = dict(zip(planes, labels, strict=True))
+    for plane in planes:
+        if plane not in case.masks and (wanted[plane] != IGNORED).any():
+            raise _unlabelled(case, plane, int((wanted[plane] != IGNORED).sum()))
+    for source, names in planes_by_file(dataset, case).items():
+        _write_file(dataset, case, source, {name: wanted[name] for name in names}, out_root)
 
 
 def write_soft_labels(dataset: Dataset, case: Case, soft: FloatArray, out_root: Path) -> None:
@@ -81,46 +79,116 @@ def write_soft_labels(dataset: Dataset, case: Case, soft: FloatArray, out_root: 
             got=f"NaN or infinity in {int((~np.isfinite(soft)).sum())} places",
             remedy="Give ignored pixels a finite value too.",
         )
-    target = _target(dataset, dataset.root / SOFT / f"{case.id}.npy", out_root)
+    target = target_of(dataset, Path(SOFT, f"{case.id}.npy"), out_root)
     files.write_array(target, soft)
 
 
 def copy_images(dataset: Dataset, out_root: Path, how: Literal["copy", "link"] = "copy") -> None:
-    """Put the images of all cases below another root, and the names of the classes.
+    """Put the images of all cases below another root, and the files that describe the data set.
 
     With the masks of `write_labels` the folder is a complete data set of the same layout, in which
-    each value keeps its class even if a class has lost its last pixel.  how: "link" makes symbolic
+    each value keeps its class even if a class has lost its last pixel.  A file from outside of the
+    data set's folder goes to files/CASE/, and the description says so.  how: "link" makes symbolic
     links to the source.  Raises LayoutError (out_root in the data set).
     """
     place = files.link_file_atomic if how == "link" else files.copy_file_atomic
     for case in dataset.cases:
-        place(case.image, _target(dataset, case.image, out_root))
-    if not has_free_values(dataset):
-        _write_class_names(dataset, out_root)
+        for image in case.images:
+            for part, where in parts_of(dataset, image):
+                place(part, target_of(dataset, where, out_root))
+    write_descriptions(dataset, out_root)
+
+
+def _write_file(
+    dataset: Dataset, case: Case, source: Path, wanted: dict[str, LabelArray], out_root: Path
+) -> None:
+    """One mask file with the planes that it holds."""
+    given = read_file(dataset, case, source, tuple(wanted))
+    for plane, labels in wanted.items():
+        if labels.shape != given[plane].shape:
+            raise GridMismatchError(
+                case.id,
+                expected=f"labels of {plane} of the mask's shape, {given[plane].shape}",
+                got=f"{labels.shape}",
+                remedy="Resample the labels to the grid of the source.",
+            )
+    changed = {plane: labels != given[plane] for plane, labels in wanted.items()}
+    if not any(pixels.any() for pixels in changed.values()):
+        for part, where in parts_of(dataset, source):
+            files.copy_file_atomic(part, target_of(dataset, where, out_root))
+        return
+    target = target_of(dataset, place_of(dataset, source), out_root)
+    if formats.is_layered(source):
+        hit = {plane: wanted[plane] for plane in wanted if changed[plane].any()}
+        _write_segments(dataset, case, source, hit, target)
+    elif dataset.regions is not None:
+        _write_regions(dataset, case, source, wanted, target)
+    else:
+        ((plane, labels),) = wanted.items()
+        _check_known(case, source, given[plane], changed[plane], dataset.ignore_value)
+        _write_plane(dataset, case, source, plane, labels, changed[plane], target)
 
 
 def _write_plane(
-    dataset: Dataset, case: Case, plane: str, wanted: LabelArray, out_root: Path
-) -> None:
-    source = case.masks[plane]
-    target = _target(dataset, source, out_root)
-    stored, grid = formats.read_mask(source)
-    if wanted.shape != grid.shape:
-        raise GridMismatchError(
-            case.id,
-            expected=f"labels of {plane} of the mask's shape, {grid.shape}",
-            got=f"{wanted.shape}",
-            remedy="Resample the labels to the grid of the source.",
-        )
+    dataset: Dataset, case: Case, source: Path, plane: str, wanted: LabelArray,
+    changed: BoolArray, target: Path,
+) -> None:  # fmt: skip
+    stored, _ = formats.read_mask(source)
     encoding = _encoding(dataset, plane, stored, source)
-    changed = wanted != classes_of(stored, encoding, dataset.ignore_value, case.id)
-    if not changed.any():
-        files.copy_file_atomic(source, target)
-        return
     values = _values_of_classes(encoding, dataset.ignore_value, wanted[changed], case)
     mended = stored.astype(np.int64)
     mended[changed] = values[wanted[changed]]
     formats.write_mask(target, mended, source)
+
+
+def _write_segments(
+    dataset: Dataset, case: Case, source: Path, hit: dict[str, LabelArray], target: Path
+) -> None:
+    for labels in hit.values():
+        _values_of_classes((0, 1), None, labels, case)
+    held = planes_by_file(dataset, case)[source]
+    names = segment_names(dataset, case, source, held)
+    masks = {names.get(plane, plane): labels == 1 for plane, labels in hit.items()}
+    write_placed(case.id, target, source, read_grid(case), masks)
+
+
+def _write_regions(
+    dataset: Dataset, case: Case, source: Path, wanted: dict[str, LabelArray], target: Path
+) -> None:
+    assert dataset.regions is not None
+    given = read_file(dataset, case, source, tuple(wanted))
+    planes = np.stack(list(wanted.values()))
+    changed = (planes != np.stack(list(given.values()))).any(axis=0)
+    ignored = (planes == IGNORED).any(axis=0)
+    # checks the classes, and that there is an ignore value where it is needed
+    _values_of_classes((0, 1), dataset.ignore_value, planes[:, changed], case)
+    stored, _ = formats.read_mask(source)
+    mended = stored.astype(np.int64)
+    painted = paint_regions(planes, dataset.regions)
+    mended[changed] = np.where(ignored, dataset.ignore_value or 0, painted)[changed]
+    formats.write_mask(target, mended, source)
+
+
+def _check_known(
+    case: Case, source: Path, given: LabelArray, changed: BoolArray, ignore_value: int | None
+) -> None:
+    """Raises MissingFileError where the background of a partly labelled map would be changed."""
+    if not case.unlabelled:
+        return
+    hit = changed & (given == IGNORED)
+    if ignore_value is not None and hit.any():
+        hit &= formats.read_mask(source)[0] != ignore_value
+    if hit.any():
+        raise _unlabelled(case, ", ".join(sorted(case.unlabelled)), int(hit.sum()))
+
+
+def _unlabelled(case: Case, structure: str, pixels: int) -> MissingFileError:
+    return MissingFileError(
+        case.id,
+        expected=f"no labels of {structure}, which this case has no mask of",
+        got=f"{pixels} labelled pixels",
+        remedy="Leave the plane IGNORED, or add a mask file to the source.",
+    )
 
 
 def _encoding(dataset: Dataset, plane: str, stored: IntArray, source: Path) -> tuple[int, ...]:
@@ -159,30 +227,3 @@ def _values_of_classes(
             remedy="Open the data set with ignore_value.",
         )
     return table
-
-
-def _write_class_names(dataset: Dataset, out_root: Path) -> None:
-    plane = dataset.scheme.planes[0]
-    values = dataset.values[plane] or ()
-    names = dict(zip(dataset.scheme.structures, values[1:], strict=True))
-    source = dataset.root / NAMES
-    target = _target(dataset, source, out_root)
-    if source.is_file() and read_class_names(None, source, dataset.ignore_value) == names:
-        files.copy_file_atomic(source, target)
-    else:
-        files.write_json(target, names)
-
-
-def _target(dataset: Dataset, source: Path, out_root: Path) -> Path:
-    """Where a file of the data set goes below out_root; LayoutError if that is in the data set."""
-    target = out_root / source.relative_to(dataset.root)
-    root = dataset.root.resolve()
-    folder = target.parent.resolve()
-    if root in (folder, *folder.parents):
-        raise LayoutError(
-            str(out_root),
-            expected="a folder outside the data set, which is never written",
-            got=f"one that leads into {dataset.root}",
-            remedy="Choose another folder for the output.",
-        )
-    return target

@@ -181,6 +181,17 @@ def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> No
     _segment_module(like).write_segments(path, masks, like)
 
 
+def holds_more_slices(path: Path) -> bool:
+    """Whether `write_more_slices` takes the file: its empty slices need not be stored."""
+    return is_layered(path) and hasattr(_segment_module(path), "write_more_slices")
+
+
+def write_more_slices(path: Path, masks: Mapping[str, BoolArray], like: Path, before: int) -> None:
+    """As `write_segments`, with masks of more slices: `before` in front, and any number behind."""
+    _check_same_format(path, like)
+    getattr(_segment_module(like), "write_more_slices")(path, masks, like, before)  # noqa: B009
+
+
 def _check_same_format(path: Path, like: Path) -> None:
     if find_format(path) != find_format(like):
         raise ValueError(f"{path} and {like} are of different formats")

@@ -50,7 +50,7 @@ from maskmend.formats.volumes import (
     whole_numbers,
 )
 
-KINDS = {348: (nib.Nifti1Header, b"n+1\0"), 540: (nib.Nifti2Header, b"n+2\0\r\n\x1a\n")}
+KINDS = {348: (nib.Nifti1Header, b"n+1\0"), 540: (nib.Nifti2Header, b"n+2\0")}
 """Size of the header, its first number -> nibabel's class, the magic of a single file."""
 
 FIRST_BYTES = 1 << 14
@@ -176,7 +176,7 @@ def _parse(path: Path, first: bytes, size: int) -> Any:
             kind, magic = KINDS[number]
             # nibabel's own checks would write to a log, and mend what they can without asking
             header = kind(first[:number], endianness=order, check=False)
-            if header["magic"].tobytes().ljust(len(magic), b"\0") == magic:
+            if header["magic"].tobytes() == magic:
                 return header
     raise unreadable(
         path, "a NIfTI header with its voxels in the same file", f"{size} bytes of another kind"

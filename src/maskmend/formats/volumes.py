@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from maskmend.core import IntArray
 from maskmend.errors import GridMismatchError, MaskValueError, UnreadableFileError
-from maskmend.files import missing, read_bytes
+from maskmend.files import missing
 
 GZIP, ZLIB = 31, 15
 """Window bits that zlib takes for each kind of stream."""
@@ -147,8 +147,16 @@ def beside(path: Path, like: Path, data: Path) -> str:
 
 
 def read_raw(path: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, as an array that may be written to."""
-    return np.frombuffer(bytearray(read_bytes(path)), np.uint8)
+    """The bytes of a file, as an array that may be written to.
+
+    Raises MissingFileError, UnreadableFileError.
+    """
+    try:
+        return np.fromfile(path, np.uint8)
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except OSError as error:
+        raise unreadable(path, "a readable file", str(error)) from error
 
 
 def numbers(
