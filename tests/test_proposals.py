@@ -73,7 +73,7 @@ class TestMeasure:
 class TestFillIn:
     def test_small_volumes_are_seen_whole(self) -> None:
         filled, said = fill_in(TrainingSettings(), BRAIN)
-        assert filled.spacing == (1, 1, 1)
+        assert filled.spacing == (1.0, 1.0, 1.0)
         assert filled.patch == (40, 56, 40)
         assert filled.batch_size == 4
         assert filled.normalisation == "image"
