@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,13 @@ training_values = dict(
     network=st.sampled_from(["compact", "vnet"]),
     size=st.integers(1, 32).map(lambda n: 32 * n),
     epochs=st.integers(1, 500),
-    batch_size=st.integers(1, 64),
+    batch_size=st.none() | st.integers(1, 64),
+    spacing=st.none() | st.tuples(*[st.floats(1e-3, 50)] * 3),
+    patch=st.none() | st.tuples(*[st.integers(1, 512)] * 3),
+    normalisation=st.sampled_from([None, "image", "ct"]),
+    foreground=st.floats(0, 1),
+    overlap=st.floats(0, 1, exclude_max=True),
+    dice=st.none() | st.floats(0, 10),
     learning_rate=st.floats(1e-12, 10),
     schedule=st.sampled_from(["constant", "cosine"]),
     weight_decay=st.floats(0, 1),
@@ -52,7 +59,9 @@ all_settings = st.builds(
     threads=st.integers(0, 64),
     resources=st.none()
     | st.dictionaries(st.sampled_from(["GPU", "memory", "a long name " * 8]), st.floats(0, 9)),
-    crossfit=st.builds(CrossfitSettings, folds=st.integers(2, 20), teacher=teachers),
+    crossfit=st.builds(
+        CrossfitSettings, folds=st.integers(2, 20), stated_folds=st.booleans(), teacher=teachers
+    ),
     flag=st.builds(FlagSettings, method=st.sampled_from(["both", "argmax"])),
     correct=st.builds(CorrectSettings, eps=st.floats(0, 1)),
     student=trainings,
@@ -208,3 +217,23 @@ def test_the_demo_is_seeded_and_no_larger_than_the_defaults() -> None:
     assert demo.student.size < Settings().student.size
     assert demo.crossfit.folds <= Settings().crossfit.folds
     assert math.isclose(demo.correct.eps, Settings().correct.eps)
+
+
+def test_lists_of_numbers_are_as_json_reads_them_back() -> None:
+    settings = override_settings(
+        Settings(), ("student.patch=[16, 32, 48]", "student.spacing=[3, 1, 1]")
+    )
+    assert settings.student.patch == (16, 32, 48)
+    dumped = settings.model_dump()
+    assert json.loads(json.dumps(dumped)) == dumped
+
+
+@pytest.mark.parametrize("change", ["patch=[16, 16]", "patch=[0, 16, 16]", "spacing=[1, 1, 0]"])
+def test_impossible_patches_and_spacings_are_refused(change: str) -> None:
+    with pytest.raises(SettingsError):
+        override_settings(Settings(), (f"student.{change}",))
+
+
+def test_a_step_has_4_cases_where_nobody_says_otherwise() -> None:
+    assert TrainingSettings().step_size == 4
+    assert TrainingSettings(batch_size=7).step_size == 7

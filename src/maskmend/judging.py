@@ -216,10 +216,13 @@ def mismatches(run: Run, workers: Workers) -> FloatArray:
 
 def _mismatches(run: Run, span: range) -> list[FloatArray]:
     scheme = run.dataset.scheme
-    return [
-        mask_mismatch(run.read_given(case), run.read_predicted(case), scheme)
-        for case in run.cases[span.start : span.stop]
-    ]
+    rows = []
+    for case in run.cases[span.start : span.stop]:
+        found = mask_mismatch(run.read_given(case), run.read_predicted(case), scheme)
+        # what nobody looked for in this case has no mask to be wrong
+        found[[name in case.unlabelled for name in scheme.structures]] = np.nan
+        rows.append(found)
+    return rows
 
 
 def write_noise_maps(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskmend.core import Case
+from maskmend.core import Case, StatedFold
 from maskmend.errors import SettingsError
-from maskmend.learning.crossfit import plan_folds
+from maskmend.learning.crossfit import plan_folds, stated_plan
 
 patients = st.lists(st.integers(1, 6), min_size=2, max_size=12)
 seeds = st.integers(0, 1000)
@@ -77,3 +77,46 @@ def test_more_folds_than_patients_are_refused() -> None:
     with pytest.raises(SettingsError, match="at most 2 folds") as caught:
         plan_folds(cases_of([9, 9]), 3, seed=0)
     assert caught.value.got == "3"
+
+
+def stated(*held_out: set[str]) -> list[StatedFold]:
+    everyone = frozenset().union(*held_out)
+    return [StatedFold(everyone - fold, frozenset(fold)) for fold in held_out]
+
+
+class TestStatedPlan:
+    CASES = cases_of([1, 1, 1, 1])
+    A, B, C, D = (case.id for case in CASES)
+
+    def test_folds_that_hold_each_case_out_once_are_taken(self) -> None:
+        plan = stated_plan(self.CASES, stated({self.A, self.C}, {self.B, self.D}), seed=7)
+        assert plan is not None
+        assert (plan.count, plan.seed) == (2, 7)
+        assert plan.folds == {self.A: 0, self.B: 1, self.C: 0, self.D: 1}
+
+    def test_cases_of_another_split_do_not_matter(self) -> None:
+        folds = stated({self.A, self.C}, {self.B, self.D, "elsewhere"}, {"also elsewhere"})
+        plan = stated_plan(self.CASES, folds, seed=0)
+        assert plan is not None
+        assert plan.count == 2
+        assert sorted(plan.folds) == [self.A, self.B, self.C, self.D]
+
+    @pytest.mark.parametrize(
+        "held_out",
+        [
+            [{A}, {B, C}],  # D never
+            [{A, B}, {B, C, D}],  # B twice
+            [{A, B, C, D}],
+            [{A, B, C, D}, {"elsewhere"}],
+            [],
+        ],
+        ids=["never", "twice", "one fold", "one fold here", "none"],
+    )
+    def test_others_are_not(self, held_out: list[set[str]]) -> None:
+        assert stated_plan(self.CASES, stated(*held_out), seed=0) is None
+
+    def test_folds_that_split_a_patient_are_not(self) -> None:
+        cases = cases_of([2, 2])
+        first, second, third, fourth = (case.id for case in cases)
+        assert stated_plan(cases, stated({first, third}, {second, fourth}), seed=0) is None
+        assert stated_plan(cases, stated({first, second}, {third, fourth}), seed=0) is not None

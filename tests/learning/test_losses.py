@@ -12,6 +12,7 @@ from maskmend.learning.losses import (
     channel_shares,
     plane_weights,
     soft_cross_entropy,
+    soft_dice_loss,
     weighted_mean,
 )
 
@@ -101,3 +102,45 @@ def test_an_absent_structure_has_a_finite_weight() -> None:
 
 def test_exclusive_labels_have_one_weight() -> None:
     assert plane_weights(torch.tensor([0.9, 0.08, 0.02]), overlapping=False).tolist() == [1]
+
+
+class TestSoftDiceLoss:
+    def test_by_hand(self) -> None:
+        # probabilities 1/2 everywhere, half of four voxels foreground: 2 * 1 / (2 + 2)
+        targets = torch.tensor([1.0, 1.0, 0.0, 0.0]).reshape(1, 1, 4)
+        part = torch.ones(1, 1, 4)
+        loss = soft_dice_loss(torch.zeros(1, 1, 4), targets, part, overlapping=True)
+        assert float(loss) == pytest.approx(0.5)
+        # one voxel less takes part: 2 * 1 / (1.5 + 2)
+        part[..., 3] = 0
+        loss = soft_dice_loss(torch.zeros(1, 1, 4), targets, part, overlapping=True)
+        assert float(loss) == pytest.approx(1 - 2 / 3.5)
+
+    def test_exclusive_labels_leave_the_background_out(self) -> None:
+        targets = torch.zeros(1, 3, 6)
+        targets[0, 0, :4] = 1
+        targets[0, 1, 4:] = 1
+        perfect = soft_dice_loss(targets * 80, targets, torch.ones(1, 1, 6), overlapping=False)
+        assert float(perfect) == pytest.approx(0, abs=1e-6)
+        # the second structure is neither there nor predicted: it has no part in the mean
+        logits = torch.tensor([80.0, 0, 0]).reshape(1, 3, 1).expand(1, 3, 6)
+        all_missed = soft_dice_loss(logits, targets, torch.ones(1, 1, 6), overlapping=False)
+        assert float(all_missed) == pytest.approx(1, abs=1e-6)
+
+    def test_nothing_at_all_costs_nothing_and_has_a_gradient(self) -> None:
+        logits = torch.randn(2, 3, 5, requires_grad=True)
+        part = torch.zeros(2, 1, 5)
+        loss = soft_dice_loss(logits, torch.zeros(2, 3, 5), part, overlapping=False)
+        loss.backward()
+        assert float(loss.detach()) == 0
+        assert logits.grad is not None
+        assert not logits.grad.any()
+
+    def test_cases_count_together(self) -> None:
+        logits, targets = torch.randn(3, 2, 4, 4), torch.rand(3, 2, 4, 4)
+        part = torch.rand(3, 2, 4, 4)
+        flat = [maps.transpose(0, 1).reshape(1, 2, -1) for maps in (logits, targets, part)]
+        torch.testing.assert_close(
+            soft_dice_loss(logits, targets, part, overlapping=True),
+            soft_dice_loss(flat[0], flat[1], flat[2], overlapping=True),
+        )

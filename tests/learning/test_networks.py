@@ -9,7 +9,7 @@ from torch import Tensor
 from maskmend.core import LabelScheme
 from maskmend.learning.batches import TrainingData
 from maskmend.learning.inference import predict_prepared
-from maskmend.learning.networks import NETWORKS, build_network
+from maskmend.learning.networks import NETWORKS, VolumeUNet, build_network, fold, unfold
 from maskmend.learning.task import SegmentationTask
 from maskmend.settings import TrainingSettings
 
@@ -127,3 +127,58 @@ def test_ignored_pixels_do_not_count_towards_what_is_expected() -> None:
     data.taking_part[:, :, :, :8] = 0
     bias = new_task(data, "vnet").network.last.bias
     torch.testing.assert_close(bias.detach(), torch.tensor([1 / 3]).logit())
+
+
+class TestVolumeUNet:
+    @pytest.mark.parametrize(
+        ("patch", "spacing"),
+        [
+            ((40, 56, 40), (1.0, 1.0, 1.0)),
+            ((16, 128, 128), (8.0, 1.0, 1.0)),
+            ((24, 96, 96), (2.5, 0.8, 0.8)),
+            ((1, 64, 64), (1.0, 1.0, 1.0)),
+            ((16, 16, 1), (1.0, 1.0, 1.0)),
+        ],
+    )
+    @pytest.mark.parametrize(("in_channels", "out_channels"), [(1, 3), (4, 2)])
+    def test_logits_lie_on_the_grid_of_the_patch(
+        self,
+        patch: tuple[int, ...],
+        spacing: tuple[float, ...],
+        in_channels: int,
+        out_channels: int,
+    ) -> None:
+        network = VolumeUNet(in_channels, out_channels, patch, spacing, width=4).eval()
+        with torch.no_grad():
+            logits = network(torch.randn(2, in_channels, *patch))
+        assert logits.shape == (2, out_channels, *patch)
+        assert logits.dtype == torch.float32
+
+    def test_thick_slices_are_neither_folded_nor_looked_across_at_first(self) -> None:
+        network = VolumeUNet(1, 2, (16, 64, 64), (8.0, 1.0, 1.0), width=4)
+        assert network.fold == (1, 2, 2)
+        sizes = [m.kernel_size for m in network.modules() if isinstance(m, torch.nn.Conv3d)]
+        assert sizes[0] == (1, 3, 3)
+        assert (3, 3, 3) in sizes
+
+    def test_each_weight_has_one_name(self) -> None:
+        network = VolumeUNet(1, 2, (16, 16, 16), (1.0,) * 3, width=4)
+        stored = network.state_dict()
+        assert len({value.data_ptr() for value in stored.values() if value.numel()}) == len(stored)
+
+    def test_fold_by_hand_and_back(self) -> None:
+        maps = torch.arange(16.0).reshape(1, 2, 2, 2, 2)
+        folded = fold(maps, (1, 2, 1))
+        assert folded.shape == (1, 4, 2, 1, 2)
+        # the rows of a channel stay together
+        assert folded[0, 0].flatten().tolist() == [0, 1, 4, 5]
+        assert folded[0, 1].flatten().tolist() == [2, 3, 6, 7]
+        assert folded[0, 2].flatten().tolist() == [8, 9, 12, 13]
+        larger = torch.randn(2, 3, 4, 6, 8)
+        for by in ((2, 2, 2), (1, 3, 2), (4, 1, 1)):
+            assert torch.equal(unfold(fold(larger, by), by), larger)
+
+    def test_fold_in_a_plane_is_the_one_of_pictures(self) -> None:
+        maps = torch.randn(2, 3, 1, 6, 8)
+        expected = torch.nn.functional.pixel_unshuffle(maps[:, :, 0], 2)
+        assert torch.equal(fold(maps, (1, 2, 2))[:, :, 0], expected)

@@ -254,10 +254,11 @@ def resize_volume(maps: Tensor, shape: Sequence[int]) -> Tensor:
     smaller, as `resize` does for pictures."""
     for axis, size in enumerate(shape, start=1):
         if maps.shape[axis] != size:
-            lanes = maps.movedim(axis, 1)
-            flat = lanes.reshape(1, len(maps), lanes.shape[1], -1)
-            resized = resize(flat, (size, flat.shape[-1]))
-            maps = resized.reshape(len(maps), size, *lanes.shape[2:]).movedim(1, axis)
+            # in the last place: torch resizes the last but one wrongly where the last has length 1
+            lanes = maps.movedim(axis, -1)
+            flat = lanes.reshape(1, len(maps), -1, lanes.shape[-1])
+            resized = resize(flat, (flat.shape[2], size))
+            maps = resized.reshape(*lanes.shape[:-1], size).movedim(-1, axis)
     return maps.contiguous()
 
 
