@@ -171,8 +171,12 @@ class Run:
         return run
 
     def with_settings(self, settings: Settings) -> Run:
-        """The same run with other settings for what comes after the cross-fit, stored."""
-        run = Run(self.root, self.source, self.dataset, settings, self.predictions)
+        """The same run with other settings for what comes after the cross-fit, stored.
+
+        What they leave open is filled in from the data, as when the run was made.
+        """
+        filled = propose_settings(self.cases, settings).settings
+        run = Run(self.root, self.source, self.dataset, filled, self.predictions)
         run._check_fits(files.read_json(self.root / "run.json"))
         run._write_description()
         return run
