@@ -124,7 +124,8 @@ class Reasons:
     def __init__(self, run: Run) -> None:
         flag = run.settings.flag
         self.method = flag.method
-        self._planes = run.dataset.scheme.planes
+        self._scheme = run.dataset.scheme
+        self._planes = self._scheme.planes
         self._masks = {(row["case"], row["structure"]): row for row in run.read_masks_table()}
         self._counts = run.read_json("counts.json")
         self._rule = RULES.get(flag.method) or (
@@ -134,13 +135,19 @@ class Reasons:
 
     def row(self, case: Case, change: Change) -> list[Any]:
         """As CHANGES_HEADER says."""
-        masks = [self._masks[case.id, self._planes[plane]] for plane in change.planes]
+        masks = [self._masks[case.id, name] for name in self._concerned(change)]
         agreements = [float(mask["agreement"]) for mask in masks if mask["agreement"]]
         return [
             case.id, change.structure, change.pixels, change.before, change.after, self.method,
             min(agreements, default=None), any(mask["doubted"] == "True" for mask in masks),
             self._threshold(change), self._rule,
         ]  # fmt: skip
+
+    def _concerned(self, change: Change) -> list[str]:
+        """The structures that lost or got the pixels."""
+        if self._scheme.overlapping:
+            return [self._planes[plane] for plane in change.planes]
+        return [name for name in self._scheme.structures if name in (change.before, change.after)]
 
     def _threshold(self, change: Change) -> float | None:
         """Of the class that the pixels took; None where the method asks for none."""
