@@ -188,3 +188,11 @@ class TestSubfolders:
         put_case(tmp_path, "a", MAP, under="lung")
         with pytest.raises(LayoutError, match="beside the subfolders lung"):
             open_dataset(tmp_path)
+
+
+def test_another_dataset_json_is_no_description(tmp_path: Path) -> None:
+    put_case(tmp_path, "a", MAP)
+    (tmp_path / "dataset.json").write_text('{"made by": "someone"}')
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "label maps"
+    assert said(dataset.understood, "Skipped", "dataset.json")
