@@ -97,6 +97,16 @@ class TestNames:
         assert {left_out.case for left_out in dataset.left_out} == {"a_image", "a_img", "a_seg"}
         assert not said(dataset, "suffix")
 
+    def test_not_where_the_suffix_is_that_of_the_other_kind(
+        self, tmp_path: Path, make: Any
+    ) -> None:
+        make.image(tmp_path / "images" / "no_mask.nii.gz")
+        make.label(tmp_path / "masks" / "no_image.nii.gz", 1)
+        for folder, put in (("images", make.image), ("masks", make.label)):
+            put(tmp_path / folder / "a.nii.gz", 1)
+        dataset = open_dataset(tmp_path)
+        assert {left_out.case for left_out in dataset.left_out} == {"no_mask", "no_image"}
+
     def test_channels_in_files(self, tmp_path: Path, make: Any) -> None:
         for case in ("a", "b"):
             for channel in (0, 1):

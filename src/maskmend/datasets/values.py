@@ -24,6 +24,9 @@ MOST_VALUES = 64
 MOST_CLASSES = 254
 """Foreground classes that fit a LabelArray beside 0 and IGNORED."""
 
+LARGEST_TABLE = 1 << 16
+"""Entries of a table from stored values to classes, beyond which they are searched for."""
+
 ValueCounts = Mapping[int, int]
 """Stored value -> pixels that have it."""
 
@@ -45,18 +48,18 @@ class Recognition:
 
 def count_values(mask: IntArray) -> dict[int, int]:
     """Pixels of each stored value."""
-    if mask.dtype.kind == "u" and mask.dtype.itemsize <= 2:
-        counts = np.zeros(1 << 8 * mask.dtype.itemsize, np.int64)
-        flat = mask.reshape(-1)
-        # in blocks: bincount makes integers of 64 bits of all that it gets
-        for start in range(0, flat.size, _BLOCK_PIXELS):
-            counted = np.bincount(flat[start : start + _BLOCK_PIXELS])
-            counts[: len(counted)] += counted
-        values = np.flatnonzero(counts)
-        counts = counts[values]
-    else:
+    low, high = _range_of(mask)
+    if high - low >= LARGEST_TABLE:
         values, counts = np.unique(mask, return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+    totals = np.zeros(high - low + 1, np.int64)
+    flat = mask.ravel()
+    for start in range(0, flat.size, _BLOCK_PIXELS):
+        block = flat[start : start + _BLOCK_PIXELS]
+        counted = np.bincount(block.astype(np.int64) - low)
+        totals[: len(counted)] += counted
+    found = np.flatnonzero(totals)
+    return dict(zip((found + low).tolist(), totals[found].tolist(), strict=True))
 
 
 def recognise_structures(
@@ -126,10 +129,11 @@ def recognise_segments(names: Mapping[str, Sequence[str]]) -> Recognition:
     for name in structures:
         lacking = [case for case, found in names.items() if name not in found]
         if lacking:
+            where = number_of(len(lacking), "case")
             said.append(
-                f"There is no segment {name} in the files of {number_of(len(lacking), 'case')}, "
-                f"taken as not present there: {shorten(lacking)}. Voxels that turn out to be {name} can only be "
-                "written into a file that has the segment, be it an empty segment."
+                f"There is no segment {name} in the files of {where}, taken as not present there: "
+                f"{shorten(lacking)}. Voxels that turn out to be {name} can only be written into a "
+                "file that has the segment, be it an empty segment."
             )
     return Recognition(LabelScheme(structures, True), dict.fromkeys(structures), {}, tuple(said))
 
@@ -188,36 +192,34 @@ def classes_of(
     mask: what to call it in the MaskValueError of a value that is no class.
     """
     values = np.array(encoding if encoding is not None else binary_values(stored, ignore_value))
-    if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2:
-        return _looked_up(stored, values, ignore_value, mask)
-    order = np.argsort(values)
-    place = np.searchsorted(values[order], stored).clip(max=len(values) - 1)
-    labels: LabelArray = order[place].astype(np.uint8)
-    known = values[labels] == stored
+    low, high = _range_of(stored)
+    pairs = {int(value): index for index, value in enumerate(values)}
     if ignore_value is not None:
-        labels[stored == ignore_value] = IGNORED
-        known |= stored == ignore_value
-    if not known.all():
-        raise _no_class(stored, known, values, mask)
-    return labels
-
-
-def _looked_up(
-    stored: IntArray, values: IntArray, ignore_value: int | None, mask: str
-) -> LabelArray:
-    """As `classes_of`, of few enough possible values for a table of them all."""
-    table = np.zeros(1 << 8 * stored.dtype.itemsize, np.uint8)
+        pairs[ignore_value] = IGNORED
+    if high - low >= LARGEST_TABLE:
+        order = np.array(sorted(pairs))
+        place = np.searchsorted(order, stored).clip(max=len(order) - 1)
+        if not (order[place] == stored).all():
+            raise _no_class(stored, order[place] == stored, values, mask)
+        return np.array([pairs[value] for value in order.tolist()], np.uint8)[place]
+    table = np.zeros(high - low + 1, np.uint8)
     known = np.zeros(len(table), bool)
-    # a class whose value the file cannot hold is not in it
-    there = [(value, k) for k, value in enumerate(values.tolist()) if value < len(table)]
-    for value, k in [*there, (ignore_value, IGNORED)]:
-        if value is not None and 0 <= value < len(table):
-            table[value], known[value] = k, True
-    labels: LabelArray = np.take(table, stored, mode="clip")
-    strange = [value for value in count_values(stored) if not known[value]]
-    if strange:
-        raise _no_class(stored, known[stored], values, mask)
+    for value, label in pairs.items():
+        # a class whose value does not occur needs no place
+        if low <= value <= high:
+            table[value - low], known[value - low] = label, True
+    offsets = stored if low == 0 else stored.astype(np.int64) - low
+    if any(not known[value - low] for value in count_values(stored)):
+        raise _no_class(stored, known[offsets], values, mask)
+    labels: LabelArray = np.take(table, offsets, mode="clip")
     return labels
+
+
+def _range_of(stored: IntArray) -> tuple[int, int]:
+    """Lowest and highest value that may occur."""
+    if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2:
+        return 0, int(np.iinfo(stored.dtype).max)
+    return (int(stored.min()), int(stored.max())) if stored.size else (0, 0)
 
 
 def _no_class(stored: IntArray, known: BoolArray, values: IntArray, mask: str) -> MaskValueError:
