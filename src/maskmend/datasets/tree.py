@@ -204,9 +204,15 @@ def _common_names(
     stems = {stem for found in masks.values() for stem in found}
     alone = {"image": set(images) - stems, "mask": stems - set(images)}
     short = {kind: Counter(_without_suffix(s) for s in found) for kind, found in alone.items()}
-    taken = paired | (set(images) & stems) | {
-        match[1] for stem in images if (match := NUMBERED.fullmatch(stem)) and match[2] != "0000"
-    }
+    taken = (
+        paired
+        | (set(images) & stems)
+        | {
+            match[1]
+            for stem in images
+            if (match := NUMBERED.fullmatch(stem)) and match[2] != "0000"
+        }
+    )
     unique = {
         name
         for name in short["image"].keys() & short["mask"].keys()

@@ -127,8 +127,9 @@ def recognise_segments(names: Mapping[str, Sequence[str]]) -> Recognition:
         lacking = [case for case, found in names.items() if name not in found]
         if lacking:
             said.append(
-                f"The files of {number_of(len(lacking), 'case')} have no segment {name}, which is "
-                f"taken as not present there: {shorten(lacking)}."
+                f"There is no segment {name} in the files of {number_of(len(lacking), 'case')}, "
+                f"taken as not present there: {shorten(lacking)}. Voxels that turn out to be {name} can only be "
+                "written into a file that has the segment, be it an empty segment."
             )
     return Recognition(LabelScheme(structures, True), dict.fromkeys(structures), {}, tuple(said))
 
