@@ -59,7 +59,8 @@ def write_data(work: Path, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(0)
     truth = organs(shape, rng)
     given = truth.copy()
-    given[truth == 3] = 4  # swapped
+    half = truth[shape[0] // 3 : shape[0] // 2]
+    given[shape[0] // 3 : shape[0] // 2][half == 3] = 4  # mistaken for another
     given[: shape[0] // 2][truth[: shape[0] // 2] == 5] = 0  # cut off
     affine = np.diag([-0.8, -0.8, 1.5, 1.0])
     image = (truth.astype(np.int16) * 90) + rng.integers(-30, 30, shape, dtype=np.int16)

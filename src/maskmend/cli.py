@@ -187,12 +187,13 @@ def audit(
     from maskmend.progress import Bar
     from maskmend.summaries import noise_rates, too_good, worst_masks
 
-    source = _source(dataset, split, ignore_value, group_pattern)
+    source, found = _source(dataset, split, ignore_value, group_pattern)
     chosen = _settings(settings, overrides, seed, device)
     with Bar() as bar, _workers(cluster) as workers:
         done = stages.audit(
             source, run, chosen, student=student, probabilities=probabilities,
-            out_of_sample=_yes(out_of_sample), splits=splits_file, listener=bar, workers=workers,
+            out_of_sample=_yes(out_of_sample), splits=splits_file, dataset=found, listener=bar,
+            workers=workers,
         )  # fmt: skip
     typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
     typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
@@ -262,8 +263,8 @@ def crossfit(
     from maskmend.progress import Bar
     from maskmend.store import Run
 
-    source = _source(dataset, split, ignore_value, group_pattern)
-    opened = Run.create(run, source, _settings(settings, overrides, seed, device))
+    source, found = _source(dataset, split, ignore_value, group_pattern)
+    opened = Run.create(run, source, _settings(settings, overrides, seed, device), found)
     with Bar() as bar, _workers(cluster) as workers:
         stages.crossfit(opened, bar, workers)
     typer.echo(f"Out-of-sample probabilities: {run / 'probabilities'}")
@@ -502,11 +503,13 @@ def _open(root: Path, ignore_value: int | None) -> Dataset:
 
 def _source(
     root: Path, split: list[str] | None, ignore_value: int | None, group_pattern: str | None
-) -> Source:
+) -> tuple[Source, Dataset]:
+    """How a data set is opened, and what came of it: it takes a while, so it is done once."""
     from maskmend.store import Source
 
     dataset = _open(root, ignore_value)
-    return Source(str(root.resolve()), _splits(dataset, split), ignore_value, group_pattern)
+    source = Source(str(root.resolve()), _splits(dataset, split), ignore_value, group_pattern)
+    return source, dataset
 
 
 def _splits(dataset: Dataset, split: list[str] | None) -> tuple[str, ...]:

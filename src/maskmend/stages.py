@@ -128,14 +128,15 @@ def crossfit(run: Run, listener: Listener = QUIET, workers: Workers | None = Non
 
 
 def adopt(
-    source: Source, root: Path, settings: Settings, existing: Existing, listener: Listener = QUIET
-) -> Run:
+    source: Source, root: Path, settings: Settings, existing: Existing,
+    dataset: Dataset | None = None, listener: Listener = QUIET,
+) -> Run:  # fmt: skip
     """A run on out-of-sample probabilities that exist, instead of a cross-fit.
 
     Raises InSampleError where a case was seen by the model that predicted it, or where nobody says
     that it was not.
     """
-    dataset = source.open()
+    dataset = dataset or source.open()
     if isinstance(existing.probabilities, str | Path):
         folder = Path(existing.probabilities).resolve()
         # before there is a run folder: a mistyped path leaves nothing behind
@@ -276,22 +277,23 @@ def export(
 def audit(
     source: Source, root: Path, settings: Settings, *, student: bool | None = None,
     probabilities: str | Path | Arrays | None = None, out_of_sample: bool = False,
-    splits: Path | None = None, listener: Listener = QUIET, workers: Workers | None = None,
+    splits: Path | None = None, dataset: Dataset | None = None, listener: Listener = QUIET,
+    workers: Workers | None = None,
 ) -> Run:  # fmt: skip
     """The whole way: cross-fit, flag, correct, and a student on the mended labels.
 
     probabilities, out_of_sample, splits: out-of-sample probabilities that exist, as in `Existing`;
-    they take the place of the cross-fit.
+    they take the place of the cross-fit.  dataset: what the source opens to, if that is known.
     student: False ends after the mended labels; by default it is only left out where nothing else
     is trained either.  workers: as in `crossfit` and `flag`.
     A killed audit goes on where it stopped when it is called again.
     """
     if probabilities is None:
-        run = Run.create(root, source, settings)
+        run = Run.create(root, source, settings, dataset)
         crossfit(run, listener, workers)
     else:
         existing = Existing(probabilities, out_of_sample, splits)
-        run = adopt(source, root, settings, existing, listener)
+        run = adopt(source, root, settings, existing, dataset, listener)
     flag(run, listener, workers)
     correct(run, listener)
     trained = probabilities is None if student is None else student

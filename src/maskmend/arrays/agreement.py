@@ -16,7 +16,7 @@ from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelSchem
 ORDINARY_SHARE = 0.3
 """Share of the masks, the best agreeing ones, that tell at least what is ordinary."""
 
-_BLOCK_PIXELS = 1 << 17
+_BLOCK_PIXELS = 1 << 15
 _INFINITE_HALF = 0x7C00
 
 LEAST_ORDINARY = 0.01
@@ -34,10 +34,14 @@ def predicted_labels(probs: Probabilities, scheme: LabelScheme) -> LabelArray:
         half = 0.5 if probs.dtype.kind == "f" else np.iinfo(probs.dtype).max / 2
         np.greater(probs, half, out=found.view(bool))
         return found
+    if probs[0].flags.c_contiguous:
+        probs, target = probs.reshape(len(probs), -1), found.reshape(-1)
+    else:
+        target = found[0]
     rows = max(_BLOCK_PIXELS // max(probs[0, :1].size, 1), 1)
     for start in range(0, probs.shape[1], rows):
         part = slice(start, start + rows)
-        _winners(probs[:, part], found[0, part])
+        _winners(probs[:, part], target[part])
     return found
 
 
@@ -97,6 +101,8 @@ def _overlaps(given: LabelArray, predicted: LabelArray, scheme: LabelScheme) -> 
 def count_pairs(given: LabelArray, predicted: LabelArray) -> NDArray[np.int64]:
     """Pixels of each given and predicted value, (256, 256).  given, predicted: (*S,) uint8."""
     pairs = np.zeros(256 * 256, np.int64)
+    if given.flags.c_contiguous and predicted.flags.c_contiguous:
+        given, predicted = given.reshape(-1), predicted.reshape(-1)
     rows = max(_BLOCK_PIXELS // max(given[:1].size, 1), 1)
     for start in range(0, len(given), rows):
         part = slice(start, start + rows)

@@ -6,9 +6,8 @@ a time is ever converted, so memory does not grow with the case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -175,14 +174,24 @@ class BlockReader:
     """Cuts runs into blocks in two buffers of its own; one reader a thread."""
 
     def __init__(
-        self, kind: ProbabilityKind, num_classes: int, ignore: int | None, *, contiguous: bool
+        self,
+        kind: ProbabilityKind,
+        num_classes: int,
+        ignore: int | None,
+        *,
+        contiguous: bool,
+        widen: Callable[[Probabilities, Probabilities], None],
     ) -> None:
-        """contiguous: each block is one piece of memory, as the compiled kernels want it."""
+        """contiguous: each block is one piece of memory, as the compiled kernels want it.
+
+        widen: writes (K, N) float16 to (K, N) float32.
+        """
         low, high = _BLOCK_PIXELS
         self.pixels = min(max(_BLOCK_VALUES // num_classes, low), high)
         self._kind = kind
         self._ignore = ignore
         self._contiguous = contiguous
+        self._widen = widen
         self._labels = np.empty(self.pixels, np.uint8)
         self._values = np.empty(num_classes * self.pixels, kind.work)
         self._classes = num_classes
@@ -197,8 +206,10 @@ class BlockReader:
     def _given(self, labels: Labels) -> NDArray[np.uint8]:
         """Labels as bytes, ignored ones as K or more; shares memory where they are that already."""
         ignore = self._ignore
-        if labels.dtype == np.uint8 and (ignore is None or ignore >= self._classes):
-            return np.ascontiguousarray(labels, dtype=np.uint8)
+        usable = labels.flags.writeable and labels.flags.c_contiguous
+        if labels.dtype == np.uint8 and usable and (ignore is None or ignore >= self._classes):
+            # the compiled kernels take no read-only array, such as one mapped from the disk
+            return labels.view(np.uint8)
         given = self._labels[: len(labels)]
         np.copyto(given, labels, casting="unsafe")
         if ignore is not None:
@@ -215,20 +226,13 @@ class BlockReader:
             np.copyto(buffer[1], probs)
             return buffer
         if probs.dtype == np.float16 and probs.dtype.isnative:
-            # NumPy converts halves one by one in software; looking them up is five times as fast
-            np.take(_halves(), probs.view(np.uint16), out=buffer, mode="clip")
+            self._widen(probs, buffer)
             return buffer
         native = probs.dtype == self._kind.work
         if native and probs.strides[1] == probs.itemsize and not self._contiguous:
             return probs
         np.copyto(buffer, probs)
         return buffer
-
-
-@cache
-def _halves() -> NDArray[np.float32]:
-    """float32 value of each float16, by its bits."""
-    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def check_labels(labels: Labels, num_classes: int, ignore: int | None, case: str) -> None:

@@ -152,6 +152,22 @@ def _all_good(probs, low, high, whole, tolerance):
     return bad == 0
 
 
+@njit("b1(Array(u2, 1, 'C', readonly=True), f4[::1])", nogil=True, cache=True)
+def _widen(halves, values):
+    """Bits of halves to float32; False, and nothing of use, if one is negative or not finite."""
+    bits = values.view(np.uint32)
+    highest = np.uint16(0)
+    for x in range(len(halves)):
+        highest = max(highest, halves[x])
+        bits[x] = (np.uint32(halves[x]) << np.uint32(13)) + np.uint32(112 << 23)
+    for x in range(len(halves)):
+        # below 2**-14 a half has fewer digits, in units of 2**-24
+        small = np.float32(np.int32(halves[x])) * np.float32(2.0**-24)
+        normal = values[x]
+        values[x] = small if halves[x] < 1024 else normal
+    return highest < 0x7C00
+
+
 @_kernel("void", "f8", "i8[::1]", "i8[::1]")
 def _sum_given(labels, probs, scale, sizes, sums):
     own = np.empty(len(labels), probs.dtype)
@@ -435,6 +451,13 @@ def prepare(slots: Slots) -> Columns:
     for row, (_, column) in zip(table, used, strict=True):
         row[:classes] = column
     return Columns(np.array([kind for kind, _ in used], np.int32), table)
+
+
+def widen(halves: NDArray[np.float16], values: Floats) -> None:
+    for row, target in zip(halves.view(np.uint16), values, strict=True):
+        if not row.flags.c_contiguous or not _widen(row, target):
+            kernels.widen(halves, values)
+            return
 
 
 def all_good(probs: Floats, low: float, high: float, whole: float, tolerance: float) -> bool:

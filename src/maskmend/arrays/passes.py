@@ -66,7 +66,9 @@ class Counter:
         self._plan = plan
         self._kernels = engine
         compiled = engine is not kernels
-        self._reader = BlockReader(plan.kind, classes, plan.ignore, contiguous=compiled)
+        self._reader = BlockReader(
+            plan.kind, classes, plan.ignore, contiguous=compiled, widen=engine.widen
+        )
         self._bounds = bounds_of(plan.kind, classes)
         self._sure = self._sure_from()
         self._slots = engine.prepare(plan.slots)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskmend.core import IGNORED, Dataset, IntArray, LabelArray, LabelScheme, Regions
+from maskmend.core import IGNORED, BoolArray, Dataset, IntArray, LabelArray, LabelScheme, Regions
 from maskmend.datasets.tree import number_of, shorten
 from maskmend.errors import MaskValueError, SettingsError
 from maskmend.files import read_json
@@ -188,6 +188,8 @@ def classes_of(
     mask: what to call it in the MaskValueError of a value that is no class.
     """
     values = np.array(encoding if encoding is not None else binary_values(stored, ignore_value))
+    if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2:
+        return _looked_up(stored, values, ignore_value, mask)
     order = np.argsort(values)
     place = np.searchsorted(values[order], stored).clip(max=len(values) - 1)
     labels: LabelArray = order[place].astype(np.uint8)
@@ -196,13 +198,35 @@ def classes_of(
         labels[stored == ignore_value] = IGNORED
         known |= stored == ignore_value
     if not known.all():
-        raise MaskValueError(
-            mask,
-            expected=f"only the values {say_values(values.tolist())}",
-            got=_say_counts(count_values(stored)),
-            remedy=_remedy(count_values(stored[~known])),
-        )
+        raise _no_class(stored, known, values, mask)
     return labels
+
+
+def _looked_up(
+    stored: IntArray, values: IntArray, ignore_value: int | None, mask: str
+) -> LabelArray:
+    """As `classes_of`, of few enough possible values for a table of them all."""
+    table = np.zeros(1 << 8 * stored.dtype.itemsize, np.uint8)
+    known = np.zeros(len(table), bool)
+    # a class whose value the file cannot hold is not in it
+    there = [(value, k) for k, value in enumerate(values.tolist()) if value < len(table)]
+    for value, k in [*there, (ignore_value, IGNORED)]:
+        if value is not None and 0 <= value < len(table):
+            table[value], known[value] = k, True
+    labels: LabelArray = np.take(table, stored, mode="clip")
+    strange = [value for value in count_values(stored) if not known[value]]
+    if strange:
+        raise _no_class(stored, known[stored], values, mask)
+    return labels
+
+
+def _no_class(stored: IntArray, known: BoolArray, values: IntArray, mask: str) -> MaskValueError:
+    return MaskValueError(
+        mask,
+        expected=f"only the values {say_values(values.tolist())}",
+        got=_say_counts(count_values(stored)),
+        remedy=_remedy(count_values(stored[~known])),
+    )
 
 
 def binary_values(stored: IntArray, ignore_value: int | None) -> tuple[int, int]:
