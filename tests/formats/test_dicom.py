@@ -10,6 +10,7 @@ from typing import Any
 
 import highdicom
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from pydicom.uid import (
 from maskmend import formats
 from maskmend.core import Grid
 from maskmend.errors import MaskmendError, MaskValueError, MissingFileError, UnreadableFileError
+from maskmend.formats import dicom
 
 ROWS, COLUMNS = 6, 5
 
@@ -366,7 +368,8 @@ class TestValues:
         def decode(*args: Any, **kwargs: Any) -> None:
             raise AssertionError("decoded")
 
-        monkeypatch.setattr("maskmend.formats.dicom_files.iter_pixels", decode)
+        for name in ("iter_pixels", "pixel_array"):
+            monkeypatch.setattr(f"maskmend.formats.dicom_files.{name}", decode)
         assert formats.read_header(tmp_path).grid.shape == (3, ROWS, COLUMNS)
         with pytest.raises(AssertionError, match="decoded"):
             formats.read_image(tmp_path)
@@ -560,6 +563,43 @@ class TestBadInput:
         for read in (formats.read_header, formats.read_image):
             with pytest.raises(UnreadableFileError, match=message):
                 read(path)
+
+    def test_what_a_decoder_cannot_do(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def decode(*args: Any, **kwargs: Any) -> None:
+            raise RuntimeError("Unable to decode:\n  pillow: no 12-bit precision")
+
+        path = put(a_slice(), tmp_path / "image.dcm")
+        monkeypatch.setattr("maskmend.formats.dicom_files.pixel_array", decode)
+        with pytest.raises(UnreadableFileError, match=r"pillow: no 12-bit.*Install pylibjpeg"):
+            formats.read_image(path)
+
+    def test_files_of_other_libraries(self) -> None:
+        """What comes with pydicom: old, odd and broken files, each read or named."""
+        root = Path(pydicom.__file__).parent / "data" / "test_files"
+        read, named = 0, 0
+        for path in sorted(root.glob("*.dcm")):
+            try:
+                header = dicom.read_header(path)
+                image, grid = dicom.read_image(path)
+            except MaskmendError:
+                named += 1
+                continue
+            assert (header.grid, header.dtype) == (grid, image.dtype), path
+            assert image.shape == (header.channels, *grid.shape), path
+            stored = dcmread(path)
+            if stored.get("RescaleSlope", 1) == 1 and stored.PhotometricInterpretation in (
+                "MONOCHROME2",
+                "RGB",
+            ):
+                numbers = stored.pixel_array + int(stored.get("RescaleIntercept", None) or 0)
+                if header.channels == 3:
+                    numbers = np.moveaxis(numbers, -1, 0)
+                assert np.array_equal(image.reshape(numbers.shape), numbers), path
+                read += 1
+        assert read > 20
+        assert named > 5
 
     def test_without_pydicom(self) -> None:
         code = (

@@ -24,7 +24,7 @@ try:
     from pydicom import dcmread
     from pydicom.dataset import Dataset, FileDataset
     from pydicom.errors import BytesLengthException, InvalidDicomError
-    from pydicom.pixels import get_decoder, iter_pixels
+    from pydicom.pixels import get_decoder, iter_pixels, pixel_array
     from pydicom.pixels.utils import get_expected_length
     from pydicom.tag import Tag
     from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
@@ -61,7 +61,6 @@ PARSER_ERRORS = (
     KeyError,
     AttributeError,
     NotImplementedError,
-    RuntimeError,
     OverflowError,
     TypeError,
     IndexError,
@@ -80,6 +79,14 @@ def named_errors(path: Path) -> Iterator[None]:
             yield
     except FileNotFoundError as error:
         raise missing(path) from error
+    except RuntimeError as error:
+        # of the decoders, which say what they cannot do
+        raise unreadable(
+            path,
+            " ".join(str(error).split()),
+            expected="pixels that an installed package decodes",
+            remedy="Install pylibjpeg with its plugins, or export the file uncompressed.",
+        ) from error
     except PARSER_ERRORS as error:
         raise unreadable(path, _reason(error)) from error
 
@@ -234,6 +241,10 @@ def frames_of(dataset: FileDataset) -> Iterator[NDArray[Any]]:
     if int(dataset.BitsAllocated) == 1 and transfer_syntax(dataset) in NATIVE:
         yield from _unpacked_frames(dataset)
         return
+    if count_frames(dataset) == 1:
+        # some corrections of compressed pixels fail on the read-only frames of iter_pixels
+        yield _without_unused_bits(np.asarray(pixel_array(dataset)), dataset)
+        return
     for frame in iter_pixels(dataset):
         yield _without_unused_bits(np.asarray(frame), dataset)
 
@@ -276,10 +287,16 @@ def check_undivided(path: Path, dataset: Dataset) -> None:
         )
 
 
+def class_uid(dataset: Dataset) -> str:
+    """Which kind of object a file holds; a DICOMDIR says so only before its data set."""
+    meta = getattr(dataset, "file_meta", None) or Dataset()
+    return str(dataset.get("SOPClassUID", None) or meta.get("MediaStorageSOPClassUID", ""))
+
+
 def class_name(dataset: Dataset) -> str:
-    """What kind of object a file holds, for a message."""
-    return UID(str(dataset.get("SOPClassUID", ""))).name or "an object without SOP class"
+    """The same for a message."""
+    return UID(class_uid(dataset)).name or "an object without SOP class"
 
 
 def is_segmentation(dataset: Dataset) -> bool:
-    return str(dataset.get("SOPClassUID", "")) in SEGMENTATIONS
+    return class_uid(dataset) in SEGMENTATIONS

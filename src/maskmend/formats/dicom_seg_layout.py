@@ -16,6 +16,7 @@ from maskmend.formats.dicom_files import (
     check_decodable,
     check_undivided,
     class_name,
+    class_uid,
     count_frames,
     has_pixels,
     is_segmentation,
@@ -146,7 +147,7 @@ def _background(dataset: Dataset, kind: str, names: dict[int, str]) -> tuple[int
 
 
 def _check_segmentation(path: Path, dataset: FileDataset) -> None:
-    if "SOPClassUID" not in dataset:
+    if not class_uid(dataset):
         raise unreadable(path, "a file that names no kind of object (SOP class)")
     if not is_segmentation(dataset):
         raise MaskValueError(
@@ -155,7 +156,7 @@ def _check_segmentation(path: Path, dataset: FileDataset) -> None:
             got=f"an image: {class_name(dataset)}",
             remedy="Export the mask as DICOM SEG, or name the file as an image.",
         )
-    frames = int(dataset.get("NumberOfFrames", None) or 0)
+    frames = int(dataset.get("NumberOfFrames", 1) or 0)
     if not has_pixels(dataset) or frames < 1:
         raise unreadable(path, f"{frames} frames, {_bytes_text(dataset)}", "at least one frame")
     check_undivided(path, dataset)
