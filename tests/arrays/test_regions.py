@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskmend.arrays import regions
 from maskmend.arrays.regions import Region, find_regions, world_position
 from maskmend.core import BoolArray, FloatArray, LabelArray
 from maskmend.errors import GridMismatchError
@@ -88,8 +89,13 @@ def flood(pixels: set[tuple[int, ...]]) -> list[set[tuple[int, ...]]]:
     return found
 
 
+@pytest.mark.parametrize("small", [0, 8, 1000])
 @pytest.mark.parametrize("shape", [(40,), (14, 17), (6, 7, 8), (3, 4, 3, 4)])
-def test_regions_are_those_of_a_flood_fill(shape: tuple[int, ...]) -> None:
+def test_regions_are_those_of_a_flood_fill(
+    shape: tuple[int, ...], small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large a region has to be to be looked at by itself."""
+    monkeypatch.setattr(regions, "SMALL", small)
     rng = np.random.default_rng(len(shape))
     flagged = rng.random(shape) < 0.25
     given: LabelArray = rng.integers(0, 3, shape).astype(np.uint8)

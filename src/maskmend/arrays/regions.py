@@ -6,15 +6,22 @@ An error at a boundary is a ragged rim, of which edge-only neighbours would make
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from maskmend.core import BoolArray, FloatArray, IntArray, LabelArray
 from maskmend.errors import GridMismatchError
+
+SMALL = 1000
+"""Pixels below which regions that touch are told apart together, not one by one."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def find_regions(
     other given or suggested classes are other regions, even where they touch.  Nothing flagged:
     no regions.  GridMismatchError where the arrays do not belong together.
 
-    One pass over the box around all that is flagged, then only the boxes of regions that touch.
+    One pass over the box around all that is flagged, then only regions that touch.
     """
     if not given.shape == suggested.shape == flagged.shape:
         raise _mismatch(f"{given.shape}, {suggested.shape} and {flagged.shape}")
@@ -85,19 +92,52 @@ def _components(places: IntArray) -> IntArray:
 
 def _split_by_pair(numbers: IntArray, places: IntArray, pairs: IntArray) -> IntArray:
     """New numbers of components, each of which has one pair of classes.  All: (pixels,)."""
-    order, starts = _grouped(numbers)
-    lowest = np.minimum.reduceat(pairs[order], starts)
-    mixed = np.flatnonzero(lowest != np.maximum.reduceat(pairs[order], starts))
-    ends = np.append(starts[1:], len(order))
-    split, following = numbers.astype(np.int64), len(starts)
-    for component in mixed.tolist():
-        members = order[starts[component] : ends[component]]
-        for pair in np.unique(pairs[members]).tolist():
-            mine = members[pairs[members] == pair]
-            parts = _components(places[:, mine])
-            split[mine] = following + parts
-            following += int(parts.max()) + 1
+    split, following = numbers.astype(np.int64), int(numbers.max()) + 1
+    for members, parts in _parts_of_mixed(numbers, places, pairs):
+        split[members] = following + parts
+        following += int(parts.max()) + 1
     return np.unique(split, return_inverse=True)[1]
+
+
+def _parts_of_mixed(
+    numbers: IntArray, places: IntArray, pairs: IntArray
+) -> Iterator[tuple[IntArray, IntArray]]:
+    """Pixels of components with several pairs, and numbers, 0, 1, ..., of their parts."""
+    order, starts = _grouped(numbers)
+    ends = np.append(starts[1:], len(order))
+    mixed = np.minimum.reduceat(pairs[order], starts) != np.maximum.reduceat(pairs[order], starts)
+    small = ends - starts < SMALL
+    # the many small ones at once; a large one by its box, once a pair
+    members = np.flatnonzero((mixed & small)[numbers])
+    if len(members):
+        yield members, _linked(places[:, members], pairs[members])
+    for component in np.flatnonzero(mixed & ~small).tolist():
+        inside = order[starts[component] : ends[component]]
+        for pair in np.unique(pairs[inside]).tolist():
+            members = inside[pairs[inside] == pair]
+            yield members, _components(places[:, members])
+
+
+def _linked(places: IntArray, pairs: IntArray) -> IntArray:
+    """As `_components`, of pixels linked to neighbours of their pair; places in C order."""
+    low = places.min(axis=1)
+    # one more at each end, so that no neighbour lies in the next row
+    shape = places.max(axis=1) - low + 3
+    flat = np.ravel_multi_index(tuple(places - low[:, None] + 1), tuple(shape.tolist()))
+    steps = np.append(np.cumprod(shape[:0:-1])[::-1], 1)
+    here, there = [], []
+    for offset in itertools.product((-1, 0, 1), repeat=len(shape)):
+        step = int(np.dot(offset, steps))
+        if step <= 0:
+            continue
+        near = np.searchsorted(flat, flat + step).clip(max=len(flat) - 1)
+        linked = np.flatnonzero((flat[near] == flat + step) & (pairs[near] == pairs))
+        here.append(linked)
+        there.append(near[linked])
+    ends = (np.concatenate(here), np.concatenate(there))
+    links = coo_array((np.ones(len(ends[0]), bool), ends), shape=(len(flat), len(flat)))
+    numbers: IntArray = connected_components(links, directed=False)[1]
+    return numbers
 
 
 def _describe(
