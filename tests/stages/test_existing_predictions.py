@@ -6,7 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def nnunet(root: Path, arrays: Arrays, key: str = "probabilities", folds: int = 
         below = "validation" if key == "probabilities" else "validation_raw"
         folder = root / f"fold_{number % folds}" / below
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / f"{name}.npz", **{key: array})
+        np.savez_compressed(folder / f"{name}.npz", **{key: array})  # type: ignore[arg-type]
         segmentation = nib.Nifti1Image(array.argmax(axis=0).astype(np.uint8).T, np.eye(4))
         nib.save(segmentation, folder / f"{name}.nii.gz")
         shape = array.shape[1:]
@@ -194,7 +194,7 @@ def overshot(array: NDArray[Any], by: Any) -> NDArray[Any]:
     return array + by * (array == 1) - by / 2 * (array == 0)
 
 
-VARIANTS = {
+VARIANTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "float16": lambda a: a.astype(np.float16),
     "float64": lambda a: a.astype(np.float64),
     "big endian": lambda a: a.astype(">f4"),
@@ -496,15 +496,15 @@ def test_axes_that_agree_far_better_the_other_way_are_refused(tmp_path: Path) ->
             for folder in ("images", "masks"):
                 nib.save(nib.Nifti1Image(labels.T, np.eye(4)), root / folder / f"{name}.nii.gz")
             stored[name] = np.ascontiguousarray(probabilities(labels, number).transpose(0, 3, 2, 1))
-        folder = write_all(tmp_path / str(shape[2]) / "p", stored)
+        where_to = write_all(tmp_path / str(shape[2]) / "p", stored)
         splits = tuple({case.split for case in open_dataset(root).cases})
         where = Source(str(root), splits)
         run = tmp_path / f"run{shape[2]}"
         if fits:
-            stages.audit(where, run, SETTINGS, probabilities=folder, out_of_sample=True)
+            stages.audit(where, run, SETTINGS, probabilities=where_to, out_of_sample=True)
             continue
         with pytest.raises(GridMismatchError, match="agree far better"):
-            stages.audit(where, run, SETTINGS, probabilities=folder, out_of_sample=True)
+            stages.audit(where, run, SETTINGS, probabilities=where_to, out_of_sample=True)
 
 
 # -- in place, resumed, changed

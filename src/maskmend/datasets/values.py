@@ -27,7 +27,7 @@ MOST_CLASSES = 254
 ValueCounts = Mapping[int, int]
 """Stored value -> pixels that have it."""
 
-_BLOCK_PIXELS = 1 << 18
+_BLOCK_PIXELS = 1 << 16
 
 Encoding = tuple[int, ...] | None
 """Stored value of class 0, 1, ...; None: a binary file is 0/1 or 0/255 by itself."""
@@ -212,7 +212,12 @@ def _looked_up(
     for value, k in [*there, (ignore_value, IGNORED)]:
         if value is not None and 0 <= value < len(table):
             table[value], known[value] = k, True
-    labels: LabelArray = np.take(table, stored, mode="clip")
+    labels: LabelArray = np.empty(stored.shape, np.uint8)
+    flat, target = stored.reshape(-1), labels.reshape(-1)
+    # in blocks, as in `count_values`
+    for start in range(0, flat.size, _BLOCK_PIXELS):
+        part = slice(start, start + _BLOCK_PIXELS)
+        np.take(table, flat[part], out=target[part], mode="clip")
     strange = [value for value in count_values(stored) if not known[value]]
     if strange:
         raise _no_class(stored, known[stored], values, mask)
