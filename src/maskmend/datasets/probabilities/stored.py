@@ -24,7 +24,9 @@ Index = tuple[slice | int, ...]
 Block = tuple[Index, NDArray[Any]]
 
 BLOCK_BYTES = 1 << 24
-_BROKEN = (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error)
+_BROKEN: tuple[type[Exception], ...] = (
+    ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 """What reading a broken file raises."""
 
 KEYS = ("probabilities", "softmax")
@@ -235,13 +237,14 @@ def _open_zarr(path: Path) -> Any:
 @contextmanager
 def _refusing(path: Path, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """A named error for whatever a library says of a bad file; also: errors of its own."""
+    broken = (*_BROKEN, *also)
     try:
         yield
     except UnreadableFileError:
         raise
     except FileNotFoundError as error:
         raise files.missing(path) from error
-    except (*_BROKEN, *also) as error:
+    except broken as error:
         raise UnreadableFileError(
             str(path), expected="a whole array of numbers", got=str(error) or type(error).__name__,
             remedy="Write it again with numpy.save, numpy.savez_compressed(probabilities=...), "
