@@ -38,6 +38,7 @@ CASE = "volume"
 RESULTS = Path(__file__).parent / "results" / "reading.json"
 MIB = 1 << 20
 
+COMMAND = "from maskmend.cli import main\nmain()"
 READ_PROBABILITIES = "import numpy as np\nnp.load({path!r}){member}"
 READ_NIFTI = "import nibabel, numpy as np\nnp.asarray(nibabel.load({path!r}).dataobj)"
 
@@ -144,22 +145,22 @@ def read_plainly(work: Path, kind: str) -> dict[str, dict[str, float]]:
 def audit(work: Path, kind: str, number: int) -> dict[str, float]:
     run = work / f"run_{kind}_{number}"
     return measure([
-        sys.executable, "-m", "maskmend", "audit", str(work / "data"), "--run", str(run),
+        sys.executable, "-c", COMMAND, "audit", str(work / "data"), "--run", str(run),
         "--probabilities", str(work / kind), "--out-of-sample", "yes",
     ])  # fmt: skip
 
 
 def compare(work: Path, kind: str, state: str, repeats: int) -> dict[str, Any]:
     """The best of some runs of both; a busy machine makes them slower, never faster."""
-    readings, audits = [], []
+    readings: list[dict[str, dict[str, float]]] = []
+    audits: list[dict[str, float]] = []
     for number in range(repeats):
-        for measured in (readings, audits):
-            if state == "cold":
-                forget(work)
-            if measured is readings:
-                readings.append(read_plainly(work, kind))
-            else:
-                audits.append(audit(work, kind, len(list(work.glob("run_*"))) + number))
+        if state == "cold":
+            forget(work)
+        readings.append(read_plainly(work, kind))
+        if state == "cold":
+            forget(work)
+        audits.append(audit(work, kind, len(list(work.glob("run_*"))) + number))
     names = list(readings[0])
     best = {name: min(each[name]["seconds"] for each in readings) for name in names}
     fastest = min(audits, key=lambda each: each["seconds"])

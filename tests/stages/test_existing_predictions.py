@@ -6,7 +6,7 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def nnunet(root: Path, arrays: Arrays, key: str = "probabilities", folds: int = 
         below = "validation" if key == "probabilities" else "validation_raw"
         folder = root / f"fold_{number % folds}" / below
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / f"{name}.npz", **{key: array})
+        np.savez_compressed(folder / f"{name}.npz", **{key: array})  # type: ignore[arg-type]
         segmentation = nib.Nifti1Image(array.argmax(axis=0).astype(np.uint8).T, np.eye(4))
         nib.save(segmentation, folder / f"{name}.nii.gz")
         shape = array.shape[1:]
@@ -194,7 +194,7 @@ def overshot(array: NDArray[Any], by: Any) -> NDArray[Any]:
     return array + by * (array == 1) - by / 2 * (array == 0)
 
 
-VARIANTS = {
+VARIANTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "float16": lambda a: a.astype(np.float16),
     "float64": lambda a: a.astype(np.float64),
     "big endian": lambda a: a.astype(">f4"),
@@ -496,15 +496,15 @@ def test_axes_that_agree_far_better_the_other_way_are_refused(tmp_path: Path) ->
             for folder in ("images", "masks"):
                 nib.save(nib.Nifti1Image(labels.T, np.eye(4)), root / folder / f"{name}.nii.gz")
             stored[name] = np.ascontiguousarray(probabilities(labels, number).transpose(0, 3, 2, 1))
-        folder = write_all(tmp_path / str(shape[2]) / "p", stored)
+        where_to = write_all(tmp_path / str(shape[2]) / "p", stored)
         splits = tuple({case.split for case in open_dataset(root).cases})
         where = Source(str(root), splits)
         run = tmp_path / f"run{shape[2]}"
         if fits:
-            stages.audit(where, run, SETTINGS, probabilities=folder, out_of_sample=True)
+            stages.audit(where, run, SETTINGS, probabilities=where_to, out_of_sample=True)
             continue
         with pytest.raises(GridMismatchError, match="agree far better"):
-            stages.audit(where, run, SETTINGS, probabilities=folder, out_of_sample=True)
+            stages.audit(where, run, SETTINGS, probabilities=where_to, out_of_sample=True)
 
 
 # -- in place, resumed, changed
@@ -683,7 +683,7 @@ def test_the_command_line_tells_and_trains_nothing(
     loaded = set(done.stdout.split("LOADED")[1].split())
     assert not loaded & {"torch", "lightning", "monai"}
     assert "Estimated label noise" in done.stdout
-    assert "of 8 masks are doubted" in done.stdout
+    assert "of 16 masks are doubted" in done.stdout
     assert "Mended data set" in done.stdout
 
 
@@ -749,3 +749,65 @@ def test_structures_that_overlap(tmp_path: Path, logits: bool) -> None:
         np.testing.assert_array_equal(run.read_mended(case)[1], labels == 2)
     assert run.read_noise_map(run.cases[0])[1].any()
     assert not run.read_noise_map(run.cases[0])[0].any()
+
+
+# -- a data set of nnU-Net itself, with its folds
+
+
+def nnunet_data(root: Path, regions: bool) -> Path:
+    """A raw data set with its folds; the label of the first case is wrong."""
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    labels = {"background": 0, "whole": [1, 2], "core": 2} if regions else None
+    described: dict[str, Any] = {
+        "channel_names": {"0": "CT"}, "numTraining": len(NAMES), "file_ending": ".nii.gz",
+        "labels": labels or {"background": 0, "liver": 1, "spleen": 2},
+    }  # fmt: skip
+    if regions:
+        described["regions_class_order"] = [1, 2]
+    (root / "dataset.json").write_text(json.dumps(described))
+    for number, name in enumerate(NAMES):
+        given = true_labels(number)
+        if number == 0:
+            given[given == 2] = 1
+        image = nib.Nifti1Image((true_labels(number) * 50).astype(np.int16).T, np.eye(4))
+        nib.save(image, root / "imagesTr" / f"{name}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(given.T, np.eye(4)), root / "labelsTr" / f"{name}.nii.gz")
+    write_splits(root / "splits_final.json")
+    return root
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_the_folds_of_the_data_set_itself_are_enough(tmp_path: Path, regions: bool) -> None:
+    root = nnunet_data(tmp_path / "Dataset001_Abdomen", regions)
+    stored = {}
+    for number, name in enumerate(NAMES):
+        labels = true_labels(number)
+        stored[name] = probabilities(labels, number)
+        if regions:
+            rng = np.random.default_rng(number)
+            sure = np.where(np.stack([labels > 0, labels == 2]), 0.95, 0.05)
+            stored[name] = (sure + rng.normal(0, 0.01, sure.shape)).astype(np.float32)
+    trainer = nnunet(tmp_path / "trainer", stored)
+    opened = open_dataset(root)
+    assert opened.scheme.overlapping == regions
+    splits = tuple({case.split for case in opened.cases})
+    run = stages.audit(Source(str(root), splits), tmp_path / "run", SETTINGS, probabilities=trainer)
+    assert {(run.origin_of(case) or {})["out_of_sample"] for case in run.cases} == {
+        "held out by the splits"
+    }
+    for number, name in enumerate(NAMES):
+        mended: Any = nib.load(run.labels_root / "labelsTr" / f"{name}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(mended.dataobj).T, true_labels(number))
+
+
+def test_the_folds_of_the_data_set_refuse_what_is_in_sample(tmp_path: Path, arrays: Arrays) -> None:
+    root = nnunet_data(tmp_path / "Dataset001_Abdomen", regions=False)
+    # the same arrays, but in the folders of the other fold
+    trainer = nnunet(tmp_path / "trainer", {name: arrays[name] for name in [*NAMES[1:], NAMES[0]]})
+    splits = tuple({case.split for case in open_dataset(root).cases})
+    with pytest.raises(InSampleError, match="trained on them"):
+        stages.audit(
+            Source(str(root), splits), tmp_path / "run", SETTINGS, probabilities=trainer,
+            out_of_sample=True,
+        )  # fmt: skip

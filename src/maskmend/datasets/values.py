@@ -30,7 +30,7 @@ LARGEST_TABLE = 1 << 16
 ValueCounts = Mapping[int, int]
 """Stored value -> pixels that have it."""
 
-_BLOCK_PIXELS = 1 << 18
+_BLOCK_PIXELS = 1 << 16
 
 Encoding = tuple[int, ...] | None
 """Stored value of class 0, 1, ...; None: a binary file is 0/1 or 0/255 by itself."""
@@ -208,10 +208,15 @@ def classes_of(
         # a class whose value does not occur needs no place
         if low <= value <= high:
             table[value - low], known[value - low] = label, True
-    offsets = stored if low == 0 else stored.astype(np.int64) - low
     if any(not known[value - low] for value in count_values(stored)):
-        raise _no_class(stored, known[offsets], values, mask)
-    labels: LabelArray = np.take(table, offsets, mode="clip")
+        raise _no_class(stored, known[stored.astype(np.int64) - low], values, mask)
+    labels: LabelArray = np.empty(stored.shape, np.uint8)
+    flat, target = stored.reshape(-1), labels.reshape(-1)
+    # in blocks, as in `count_values`
+    for start in range(0, flat.size, _BLOCK_PIXELS):
+        part = slice(start, start + _BLOCK_PIXELS)
+        offsets = flat[part] if low == 0 else flat[part].astype(np.int64) - low
+        np.take(table, offsets, out=target[part], mode="clip")
     return labels
 
 

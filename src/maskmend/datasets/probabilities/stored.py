@@ -24,6 +24,11 @@ Index = tuple[slice | int, ...]
 Block = tuple[Index, NDArray[Any]]
 
 BLOCK_BYTES = 1 << 24
+_BROKEN: tuple[type[Exception], ...] = (
+    ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a broken file raises."""
+
 KEYS = ("probabilities", "softmax")
 """Of the array in an .npz: what nnU-Net v2 and v1 call it."""
 
@@ -120,7 +125,7 @@ class NiftiArray:
     def blocks(self) -> Iterator[Block]:
         import nibabel
 
-        with _refusing(self.path):
+        with _refusing(self.path, also=_nifti_errors()):
             values = nibabel.load(self.path, keep_file_open=True).dataobj  # type: ignore[attr-defined]
             if len(self.shape) < 4:
                 yield (), np.asarray(values).T
@@ -201,14 +206,19 @@ def _read_header(handle: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _open_nifti(path: Path) -> NiftiArray:
     import nibabel
 
-    if not path.is_file():
-        raise files.missing(path)
-    with _refusing(path):
+    with _refusing(path, also=_nifti_errors()):
         image = nibabel.load(path)
         shape, slope = image.shape, image.dataobj  # type: ignore[attr-defined]
         scaled = (slope.slope, slope.inter) != (1, 0)
         dtype = np.dtype(np.float64) if scaled else np.dtype(slope.dtype)
     return NiftiArray(path, tuple(shape[::-1]), dtype.newbyteorder("="))
+
+
+def _nifti_errors() -> tuple[type[Exception], ...]:
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    return ImageFileError, HeaderDataError
 
 
 def _open_zarr(path: Path) -> Any:
@@ -219,20 +229,22 @@ def _open_zarr(path: Path) -> Any:
             str(path), expected="the package zarr, to read a Zarr array", got="it is not installed",
             remedy="pip install zarr, or store the array as .npy.",
         ) from error  # fmt: skip
-    with _refusing(path, also=Exception):
+    # of a bad folder zarr raises errors of many kinds
+    with _refusing(path, also=(Exception,)):
         return zarr.open_array(str(path), mode="r")
 
 
 @contextmanager
-def _refusing(path: Path, also: type[Exception] = ValueError) -> Iterator[None]:
-    """A named error for whatever a library says of a bad file."""
+def _refusing(path: Path, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """A named error for whatever a library says of a bad file; also: errors of its own."""
+    broken = (*_BROKEN, *also)
     try:
         yield
     except UnreadableFileError:
         raise
     except FileNotFoundError as error:
         raise files.missing(path) from error
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile, zlib.error, also) as error:
+    except broken as error:
         raise UnreadableFileError(
             str(path), expected="a whole array of numbers", got=str(error) or type(error).__name__,
             remedy="Write it again with numpy.save, numpy.savez_compressed(probabilities=...), "
