@@ -90,6 +90,7 @@ class Run:
         another version; SettingsError if `root` lies in the data set or a split has no case.
         """
         data_root = Path(source.root).resolve()
+        data_root = data_root.parent if data_root.is_file() else data_root
         if root.resolve() == data_root or data_root in root.resolve().parents:
             raise SettingsError(
                 str(root), expected="a run folder outside of the data set",

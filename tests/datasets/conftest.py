@@ -47,6 +47,68 @@ class Maker:
         array.ravel()[: len(values)] = values
         return self.nifti(path, array, affine)
 
+    def series(self, folder: Path, pixels: NDArray[Any]) -> list[Any]:
+        """One CT file a slice, first slice lowest; 0.5 x 0.75 x 2.5 mm, at (-10, -20, -30) LPS."""
+        from pydicom.dataset import Dataset as DicomDataset
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+        folder.mkdir(parents=True, exist_ok=True)
+        slices = []
+        for index, plane in enumerate(pixels):
+            image = DicomDataset()
+            image.file_meta = FileMetaDataset()
+            image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, f"1.2.3.{index + 1}"
+            image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            image.StudyInstanceUID, image.SeriesInstanceUID = "1.2.4", "1.2.5"
+            image.FrameOfReferenceUID, image.Modality = "1.2.6", "CT"
+            image.PatientID, image.PatientName, image.StudyID = "1", "No^Body", "1"
+            image.PatientBirthDate = image.PatientSex = image.StudyDate = image.StudyTime = ""
+            image.AccessionNumber = image.ReferringPhysicianName = ""
+            image.Rows, image.Columns = plane.shape
+            image.ImagePositionPatient = [-10, -20, -30 + 2.5 * index]
+            image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+            image.PixelSpacing, image.SliceThickness = [0.75, 0.5], 2.5
+            image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+            image.BitsAllocated = image.BitsStored = 16
+            image.HighBit, image.PixelRepresentation = 15, 0
+            image.InstanceNumber = index + 1
+            image.PixelData = np.ascontiguousarray(plane, "<u2").tobytes()
+            # names in another order than the slices
+            image.save_as(folder / f"{chr(ord('z') - index)}.dcm", enforce_file_format=True)
+            slices.append(image)
+        return slices
+
+    def segmentation(
+        self, path: Path, slices: list[Any], masks: Mapping[str, NDArray[Any]]
+    ) -> Path:
+        """A binary DICOM SEG on some slices of a series."""
+        from highdicom import AlgorithmIdentificationSequence
+        from highdicom.seg import Segmentation, SegmentDescription
+        from pydicom.sr.codedict import codes
+
+        algorithm = AlgorithmIdentificationSequence(
+            "by hand", codes.DCM.ArtificialIntelligence, "1"
+        )
+        described = [
+            SegmentDescription(
+                number, name, codes.SCT.Organ, codes.SCT.Liver, "AUTOMATIC",
+                algorithm_identification=algorithm,
+            )
+            for number, name in enumerate(masks, start=1)
+        ]  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Segmentation(
+            source_images=slices, pixel_array=np.stack(list(masks.values()), -1).astype(np.uint8),
+            segmentation_type="BINARY", segment_descriptions=described,
+            series_instance_uid="1.2.8", series_number=2, sop_instance_uid=f"1.2.9.{len(slices)}",
+            instance_number=1, manufacturer="nobody", manufacturer_model_name="none",
+            software_versions="1", device_serial_number="1",
+        ).save_as(path)  # fmt: skip
+        return path
+
     def json(self, path: Path, content: Any) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))

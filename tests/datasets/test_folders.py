@@ -188,3 +188,25 @@ class TestSubfolders:
         put_case(tmp_path, "a", MAP, under="lung")
         with pytest.raises(LayoutError, match="beside the subfolders lung"):
             open_dataset(tmp_path)
+
+
+def test_another_dataset_json_is_no_description(tmp_path: Path) -> None:
+    put_case(tmp_path, "a", MAP)
+    (tmp_path / "dataset.json").write_text('{"made by": "someone"}')
+    dataset = open_dataset(tmp_path)
+    assert dataset.layout == "label maps"
+    assert said(dataset.understood, "Skipped", "dataset.json")
+
+
+@pytest.mark.parametrize("values", [[0, 5, 70], [0, 5, 70_000], [0, 3, 2**30]])
+def test_classes_of_values_far_apart(values: list[int]) -> None:
+    from maskmend.datasets.values import classes_of
+
+    stored = np.array([values, values[::-1], [values[1]] * 3], np.int32)
+    expected = [[0, 1, 2], [2, 1, 0], [1, 1, 1]]
+    assert classes_of(stored, tuple(values), None, "x").tolist() == expected
+    ignored = classes_of(stored, tuple(values[:2]), values[2], "x")
+    assert ignored.tolist() == [[0, 1, IGNORED], [IGNORED, 1, 0], [1, 1, 1]]
+    assert classes_of(np.array([[7, -7]], np.int8), (7, -7), None, "x").tolist() == [[0, 1]]
+    with pytest.raises(MaskValueError, match="x: expected only the values"):
+        classes_of(stored, tuple(values[:2]), None, "x")

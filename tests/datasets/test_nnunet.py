@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maskmend import stages
 from maskmend.core import IGNORED, LabelScheme, Regions, StatedFold
 from maskmend.datasets import dataset_digest, open_dataset, read_grid, read_image, read_labels
+from maskmend.datasets.noise import plan_noise, sample_noise
 from maskmend.errors import MaskValueError, SettingsError, UnreadableFileError
+from maskmend.formats import read_mask
 
 PLAIN = {
     "channel_names": {"0": "T1", "1": "T2"},
@@ -83,8 +86,6 @@ def test_regions_overlap_and_are_painted_in_order(root: Path, tmp_path: Path, ma
     # whole only; all three; core gone; to be ignored
     flat[:, 10], flat[:, 11], flat[:, 3], flat[:, 2] = (1, 0, 0), (1, 1, 1), (1, 0, 0), IGNORED
     mended = make.check_round_trip(dataset, tmp_path / "out", "a", wanted)
-    from maskmend.formats import read_mask
-
     stored = read_mask(mended.cases[0].masks["core"])[0].ravel()
     assert stored[[0, 1, 2, 3, 4, 10, 11, 12]].tolist() == [0, 1, 4, 1, 4, 1, 3, 0]
 
@@ -100,8 +101,6 @@ def test_unchanged_voxels_of_regions_keep_their_value(
     wanted = read_labels(dataset, dataset.cases[0]).copy()
     wanted.reshape(2, -1)[:, 2] = 1
     mended = make.check_round_trip(dataset, tmp_path / "out", "a", wanted)
-    from maskmend.formats import read_mask
-
     assert read_mask(mended.cases[0].masks["whole"])[0].ravel()[:4].tolist() == [5, 5, 2, 0]
 
 
@@ -306,3 +305,43 @@ class TestBadInput:
         make.json(root / "dataset.json", PLAIN | {"labels": labels})
         with pytest.raises(MaskValueError, match="at most 254 classes"):
             open_dataset(root)
+
+
+@pytest.mark.parametrize("content", [PLAIN, REGIONS])
+def test_a_noisy_copy_is_a_whole_folder_of_nnunet(
+    root: Path, tmp_path: Path, make: Any, content: dict[str, Any]
+) -> None:
+    make.json(root / "dataset.json", content)
+    ball = np.zeros(make.shape, np.uint8)
+    ball[:, 1:3, 1:4] = 1
+    ball[1, 1:3, 2] = 2
+    for case in ("a", "b", "c"):
+        make.nifti(root / "labelsTr" / f"{case}.nii.gz", ball)
+    make.json(root / "splits_final.json", TestSplits.FOLDS)
+    source = open_dataset(root)
+    noise = plan_noise(source, "mixed", {"": 1.0}, {}, ("training",))
+    record = stages.corrupt(source, tmp_path / "out", noise, seed=3)
+    assert {corruption.case for corruption in record} == {"a", "b", "c"}
+    noisy = open_dataset(tmp_path / "out")
+    assert (noisy.scheme, noisy.layout, noisy.left_out) == (source.scheme, source.layout, ())
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in noisy.root.rglob("*.*")}
+    sources = {path.relative_to(root).as_posix() for path in root.rglob("*.*")}
+    assert names == {*sources, "corruptions.csv"}
+    for old, new in zip(source.cases, noisy.cases, strict=True):
+        assert [p.read_bytes() for p in old.images] == [p.read_bytes() for p in new.images]
+        assert not np.array_equal(read_labels(source, old), read_labels(noisy, new))
+
+
+def test_some_structures_are_not_corrupted_where_nobody_looked(tmp_path: Path, make: Any) -> None:
+    for case in ("a", "b"):
+        make.image(tmp_path / f"{case}.nii.gz")
+        make.label(tmp_path / f"{case}-l.nii.gz", 1, 1, 0 if case == "a" else 2)
+    make.json(tmp_path / "labels.json", {"liver": 1, "spleen": 2})
+    (tmp_path / "t.csv").write_text(
+        "image,label,labelled\na.nii.gz,a-l.nii.gz,liver\nb.nii.gz,b-l.nii.gz,\n"
+    )
+    dataset = open_dataset(tmp_path / "t.csv")
+    noise = plan_noise(dataset, "mixed", {"": 1.0}, {}, ("training",))
+    hit = {(c.case, c.structure) for c in sample_noise(dataset, noise, 1, ("training",))}
+    assert ("a", "spleen") not in hit
+    assert ("b", "spleen") in hit

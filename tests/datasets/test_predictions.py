@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,3 +159,94 @@ class TestWritePrediction:
             path.relative_to(tmp_path / "out").as_posix()
             for path in (tmp_path / "out").rglob("*") if path.is_file()
         ) == ["images/n.tif", "labels.json", "masks/n.png"]  # fmt: skip
+
+
+class TestVolumes:
+    """Images of two channels in files of their own, as nnU-Net has them."""
+
+    @pytest.fixture
+    def known(self, tmp_path: Path, make: Any) -> Dataset:
+        root = tmp_path / "known"
+        labels = {"background": 0, "whole": [1, 2], "core": [2]}
+        channels = {"0": "T1", "1": "T2"}
+        make.json(
+            root / "dataset.json",
+            {"channel_names": channels, "labels": labels, "regions_class_order": [1, 2],
+             "numTraining": 1, "file_ending": ".nii.gz"},
+        )  # fmt: skip
+        for channel in (0, 1):
+            make.image(root / "imagesTr" / f"a_{channel:04d}.nii.gz", channel)
+        make.label(root / "labelsTr" / "a.nii.gz", 1, 2)
+        return open_dataset(root)
+
+    @pytest.fixture
+    def new(self, tmp_path: Path, make: Any) -> Path:
+        for case in ("m", "n"):
+            for channel in (0, 1):
+                make.image(tmp_path / "new" / f"{case}_{channel:04d}.nii.gz", channel + 5)
+        return tmp_path / "new"
+
+    def test_there_and_back(self, known: Dataset, new: Path, tmp_path: Path, make: Any) -> None:
+        cases, left_out = image_cases(new, known.cases[0])
+        assert ([case.id for case in cases], left_out) == (["m", "n"], [])
+        assert read_new_image(known, cases[0]).shape == (2, *make.shape)
+        wanted = np.zeros((2, *make.shape), np.uint8)
+        wanted[0, 1:], wanted[1, 2, 3] = 1, 1
+        for case in cases:
+            write_prediction(known, case, wanted, tmp_path / "out")
+        again = open_dataset(tmp_path / "out")
+        assert again.left_out == ()
+        assert [case.id for case in again.cases] == ["m", "n"]
+        # folders are in the order of their names
+        assert again.scheme.structures == ("core", "whole")
+        np.testing.assert_array_equal(read_labels(again, again.cases[0]), wanted[::-1])
+        np.testing.assert_array_equal(read_image(again.cases[0]), read_new_image(known, cases[0]))
+
+    def test_scores_know_the_structures_by_name(
+        self, known: Dataset, new: Path, tmp_path: Path
+    ) -> None:
+        from maskmend.scores import score_predictions
+
+        case = image_cases(known.root / "imagesTr", known.cases[0])[0][0]
+        write_prediction(known, case, read_labels(known, known.cases[0]), tmp_path / "out")
+        found = score_predictions(open_dataset(tmp_path / "out"), known)
+        assert [(row.case, row.structure, row.scores.dice) for row in found.masks] == [
+            ("a", "whole", 1.0), ("a", "core", 1.0),
+        ]  # fmt: skip
+
+    def test_a_missing_channel(self, known: Dataset, new: Path) -> None:
+        (new / "m_0000.nii.gz").unlink()
+        cases, (left_out,) = image_cases(new, known.cases[0])
+        assert [case.id for case in cases] == ["n"]
+        assert "m: expected a file m_0000" in left_out.reason
+        (new / "n_0001.nii.gz").unlink()
+        (case,), _ = image_cases(new, known.cases[0])
+        with pytest.raises(GridMismatchError, match="n: expected an image of 2 channels"):
+            read_new_image(known, case)
+
+    def test_a_picture_for_a_volume(self, tmp_path: Path, make: Any) -> None:
+        make.image(tmp_path / "known" / "images" / "a.nii.gz")
+        make.label(tmp_path / "known" / "masks" / "a.nii.gz", 1, 2)
+        known = open_dataset(tmp_path / "known")
+        put(tmp_path / "new" / "n.png", GREY)
+        (case,), _ = image_cases(tmp_path / "new", known.cases[0])
+        with pytest.raises(GridMismatchError, match="n: expected an image of 3 axes"):
+            read_new_image(known, case)
+
+    def test_a_series_and_many_classes(self, tmp_path: Path, make: Any) -> None:
+        make.image(tmp_path / "known" / "images" / "a.nii.gz")
+        mask = np.zeros(make.shape, np.uint16)
+        mask[0, 0, :3] = (300, 1000, 70)
+        make.nifti(tmp_path / "known" / "masks" / "a.nii.gz", mask)
+        known = open_dataset(tmp_path / "known")
+        make.series(tmp_path / "new" / "images" / "p1", np.arange(60).reshape(make.shape))
+        (case,), _ = image_cases(tmp_path / "new", known.cases[0])
+        assert read_new_image(known, case)[0].ravel().tolist() == list(range(60))
+        wanted = (np.arange(60) % 4).astype(np.uint8).reshape(1, *make.shape)
+        write_prediction(known, case, wanted, tmp_path / "out")
+        again = open_dataset(tmp_path / "out")
+        assert (again.scheme, again.values) == (known.scheme, known.values)
+        np.testing.assert_array_equal(read_labels(again, again.cases[0]), wanted)
+        before = (tmp_path / "out" / "masks" / "p1.nii.gz").read_bytes()
+        write_prediction(known, case, wanted, tmp_path / "out")
+        assert (tmp_path / "out" / "masks" / "p1.nii.gz").read_bytes() == before

@@ -191,3 +191,19 @@ def test_rows_without_a_file(maps: Path) -> None:
     assert (first.case, second.case) == ("a", "c")
     assert "an image without a mask" in first.reason
     assert "no.nii.gz; got nothing there" in second.reason
+
+
+def test_an_output_onto_a_file_from_elsewhere(tmp_path: Path, make: Any) -> None:
+    out = tmp_path / "out"
+    make.image(out / "files" / "a" / "image_0" / "a.nii.gz")
+    make.label(out / "files" / "a" / "labels" / "a-l.nii.gz", 1, 2)
+    table = write(
+        tmp_path / "tables" / "t.csv",
+        "image,label",
+        f"{out}/files/a/image_0/a.nii.gz,{out}/files/a/labels/a-l.nii.gz",
+    )
+    dataset = open_dataset(table)
+    before = make.contents(out)
+    with pytest.raises(LayoutError, match="without files of the data set"):
+        make.mend(dataset, out, {})
+    assert make.contents(out) == before

@@ -4,8 +4,10 @@
     labels = read_labels(dataset, dataset.cases[0])
     write_labels(dataset, dataset.cases[0], labels, Path("mended"))
 
-The layouts: `reference` ({training,validation,test}/{images,<structure>...}), `folders`
-(images/ and masks/<structure>/) and `label maps` (images/ and masks/, one integer a class).
+The layouts, each in the module of its name: `reference` ({training,validation,test}/{images,
+<structure>...}), `folders` (images/ and masks/<structure>/, or files of several segments), `label
+maps` (images/ and masks/ or labels/, one integer a class), `nnunet` (v2), `decathlon` (and nnU-Net
+v1), `datalist` (MONAI), `table` (CSV or JSON, for anything else) and `jsrt` (the original files).
 """
 
 from __future__ import annotations

@@ -128,8 +128,10 @@ def _from_folder(root: Path, splits: Path | None) -> Found:
             got="nothing there",
             remedy="Check the path.",
         )
-    if (root / DESCRIPTION).is_file():
-        return _from_file(root / DESCRIPTION, splits)
+    described = root / DESCRIPTION
+    found = _from_json(described, read_json(described), splits) if described.is_file() else None
+    if found is not None:
+        return found
     tree = reference.find_reference(root) or folders.find_folders(root)
     if tree is not None and not jsrt.is_original(tree):
         return tree.found()

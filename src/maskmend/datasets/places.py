@@ -32,7 +32,7 @@ def target_of(dataset: Dataset, place: Path, out_root: Path) -> Path:
             got=f"one that leads into {dataset.root}",
             remedy="Choose another folder for the output.",
         )
-    if target.resolve() in {file.resolve() for file in dataset.places}:
+    if target.exists() and target.resolve() in {file.resolve() for file in dataset.places}:
         raise LayoutError(
             str(out_root),
             expected="a folder without files of the data set, which are never written",

@@ -19,10 +19,13 @@ MASK_FOLDERS = (MASKS, "labels")
 NUMBERED = re.compile(r"(.+)_(\d{4})")
 """Name of a file that holds one channel: CASE_0000."""
 
-_SUFFIX = re.compile(
-    r"(.+?)[-_. ](?:image|img|0000|labels?|masks?|seg|segmentation|gt|ground[-_]?truth)",
-    re.IGNORECASE,
-)
+SUFFIXES = {
+    "image": re.compile(r"(.+?)[-_. ](?:image|img|0000)", re.IGNORECASE),
+    "mask": re.compile(
+        r"(.+?)[-_. ](?:labels?|masks?|seg|segmentation|gt|ground[-_]?truth)", re.IGNORECASE
+    ),
+}
+"""What is often put behind the name of a case, to say which of its files this is."""
 
 
 @dataclass(frozen=True)
@@ -203,31 +206,26 @@ def _common_names(
     """
     stems = {stem for found in masks.values() for stem in found}
     alone = {"image": set(images) - stems, "mask": stems - set(images)}
-    short = {kind: Counter(_without_suffix(s) for s in found) for kind, found in alone.items()}
-    taken = (
-        paired
-        | (set(images) & stems)
-        | {
-            match[1]
-            for stem in images
-            if (match := NUMBERED.fullmatch(stem)) and match[2] != "0000"
-        }
-    )
+    short = {kind: {s: _without_suffix(s, kind) for s in found} for kind, found in alone.items()}
+    counts = {kind: Counter(found.values()) for kind, found in short.items()}
+    numbered = (NUMBERED.fullmatch(stem) for stem in images)
+    taken = paired | (set(images) & stems)
+    taken |= {match[1] for match in numbered if match and match[2] != "0000"}
     unique = {
         name
-        for name in short["image"].keys() & short["mask"].keys()
-        if short["image"][name] == short["mask"][name] == 1 and name not in taken
+        for name in counts["image"].keys() & counts["mask"].keys()
+        if counts["image"][name] == counts["mask"][name] == 1 and name not in taken
     }
-    both = (stem for found in alone.values() for stem in found)
     return {
-        stem: _without_suffix(stem)
-        for stem in both
-        if _without_suffix(stem) in unique and _without_suffix(stem) != stem
+        stem: name
+        for found in short.values()
+        for stem, name in found.items()
+        if name in unique and name != stem
     }
 
 
-def _without_suffix(stem: str) -> str:
-    match = _SUFFIX.fullmatch(stem)
+def _without_suffix(stem: str, kind: str) -> str:
+    match = SUFFIXES[kind].fullmatch(stem)
     return match[1] if match else stem
 
 

@@ -24,6 +24,9 @@ MOST_VALUES = 64
 MOST_CLASSES = 254
 """Foreground classes that fit a LabelArray beside 0 and IGNORED."""
 
+LARGEST_TABLE = 1 << 16
+"""Entries of a table from stored values to classes, beyond which they are searched for."""
+
 ValueCounts = Mapping[int, int]
 """Stored value -> pixels that have it."""
 
@@ -119,9 +122,11 @@ def recognise_segments(names: Mapping[str, Sequence[str]]) -> Recognition:
     for name in structures:
         lacking = [case for case, found in names.items() if name not in found]
         if lacking:
+            where = number_of(len(lacking), "case")
             said.append(
-                f"The files of {number_of(len(lacking), 'case')} have no segment {name}, which is "
-                f"taken as not present there: {shorten(lacking)}."
+                f"There is no segment {name} in the files of {where}, taken as not present there: "
+                f"{shorten(lacking)}. Voxels that turn out to be {name} can only be written into a "
+                "file that has the segment, be it an empty segment."
             )
     return Recognition(LabelScheme(structures, True), dict.fromkeys(structures), {}, tuple(said))
 
@@ -180,20 +185,26 @@ def classes_of(
     mask: what to call it in the MaskValueError of a value that is no class.
     """
     values = np.array(encoding if encoding is not None else binary_values(stored, ignore_value))
-    order = np.argsort(values)
-    place = np.searchsorted(values[order], stored).clip(max=len(values) - 1)
-    labels: LabelArray = order[place].astype(np.uint8)
-    known = values[labels] == stored
-    if ignore_value is not None:
-        labels[stored == ignore_value] = IGNORED
-        known |= stored == ignore_value
-    if not known.all():
+    strange = [v for v in count_values(stored) if v != ignore_value and v not in values]
+    if strange:
         raise MaskValueError(
             mask,
             expected=f"only the values {say_values(values.tolist())}",
             got=_say_counts(count_values(stored)),
-            remedy=_remedy(count_values(stored[~known])),
+            remedy=_remedy(count_values(stored[np.isin(stored, strange)])),
         )
+    # all values are known, so that the lowest and the highest are those of the encoding
+    pairs = {int(value): index for index, value in enumerate(values)}
+    if ignore_value is not None:
+        pairs[ignore_value] = IGNORED
+    low, high = min(pairs), max(pairs)
+    if high - low > LARGEST_TABLE:
+        order = np.array(sorted(pairs))
+        classes = np.array([pairs[value] for value in order.tolist()], np.uint8)
+        return classes[np.searchsorted(order, stored)]
+    table = np.zeros(high - low + 1, np.uint8)
+    table[np.array(list(pairs)) - low] = list(pairs.values())
+    labels: LabelArray = table[stored if low == 0 else stored.astype(np.int64) - low]
     return labels
 
 

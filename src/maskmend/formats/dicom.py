@@ -21,17 +21,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import FileDataset
 
 from maskmend.core import Grid
 from maskmend.errors import MaskValueError, MissingFileError
 from maskmend.formats import Header
 from maskmend.formats.dicom_files import (
     check_decodable,
+    check_undivided,
     class_name,
     count_frames,
     frames_of,
@@ -55,6 +55,9 @@ from maskmend.formats.dicom_space import (
 )
 from maskmend.formats.dicom_tiles import frame_corners, is_tiled, matrix_grid
 from maskmend.formats.dicom_values import Values, channels_of, common_dtype, values_of
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 ENDINGS = (".dcm", ".dicom", ".ima", ".seg")
 """A file that is named so, but is no DICOM, is an error and not passed over."""
@@ -142,6 +145,7 @@ def parts(path: Path) -> tuple[Path, ...]:
 def _check_image(path: Path, dataset: FileDataset) -> None:
     if not has_pixels(dataset):
         raise unreadable(path, f"{class_name(dataset)} without pixel data", expected="an image")
+    check_undivided(path, dataset)
     check_decodable(path, dataset)
 
 
@@ -292,7 +296,7 @@ def _check_one_series(folder: Path, headers: Sequence[tuple[Path, FileDataset]])
         )
     for path, header in headers:
         uid = str(header.get("SOPInstanceUID", ""))
-        if uid in instances:
+        if uid and uid in instances:
             raise unreadable(
                 folder,
                 f"{instances[uid]} and {path.name} with the SOPInstanceUID {uid}",

@@ -16,16 +16,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.pixels.utils import get_expected_length
-from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from maskmend.errors import UnreadableFileError
+from maskmend.errors import MissingExtraError, UnreadableFileError
 from maskmend.files import missing
+
+try:
+    from pydicom import dcmread
+    from pydicom.dataset import Dataset, FileDataset
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+    from pydicom.pixels import get_decoder, iter_pixels
+    from pydicom.pixels.utils import get_expected_length
+    from pydicom.tag import Tag
+    from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+except ImportError as error:
+    raise MissingExtraError(
+        "DICOM files",
+        expected="the package pydicom 3",
+        got=str(error),
+        remedy="pip install 'maskmend[dicom]'",
+    ) from error
 
 FLOATS, DOUBLES, PIXELS = 0x7FE00008, 0x7FE00009, 0x7FE00010
 """Tags of the element that holds the pixels; a file has one of them."""
@@ -253,6 +262,18 @@ def _without_unused_bits(frame: NDArray[Any], dataset: Dataset) -> NDArray[Any]:
 def count_frames(dataset: Dataset) -> int:
     """NumberOfFrames; 1 for a file that has none."""
     return int(dataset.get("NumberOfFrames", None) or 1)
+
+
+def check_undivided(path: Path, dataset: Dataset) -> None:
+    """Raises UnreadableFileError where a file holds only some of the frames of an object."""
+    files = int(dataset.get("InConcatenationTotalNumber", None) or 1)
+    if files > 1:
+        raise unreadable(
+            path,
+            f"one of {files} files of a concatenation",
+            expected="all frames in one file",
+            remedy="Join the files of the concatenation.",
+        )
 
 
 def class_name(dataset: Dataset) -> str:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from pydicom.dataset import FileDataset
 
 from maskmend.core import BoolArray, Grid
 from maskmend.errors import GridMismatchError, MaskValueError
@@ -30,6 +30,9 @@ from maskmend.formats.dicom_files import (
 )
 from maskmend.formats.dicom_seg_layout import Layout, layout_of, segments_in, with_more_slices
 from maskmend.formats.dicom_seg_writing import rewritten
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
 
 
 def segments_header(path: Path, dataset: FileDataset) -> Header:

@@ -13,14 +13,15 @@ from pydicom.sequence import Sequence as Items
 from pydicom.valuerep import DSfloat
 
 from maskmend.formats.dicom_seg_layout import LABELMAP, Layout, Place
+from maskmend.formats.dicom_seg_sources import Sources, ordinal, value_on_line
 from maskmend.formats.dicom_space import first_item
 
 Key = tuple[int, Place, int | None]
 """Segment number, place and index of the stored frame (None for a new one)."""
 
 KEPT = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence",
-        "PlanePositionSlideSequence")  # fmt: skip
-"""What a new frame takes over from its neighbour, besides its content and segment."""
+        "PlanePositionSlideSequence", "DerivationImageSequence")  # fmt: skip
+"""What a new frame takes over from its neighbour, besides its content."""
 
 SEGMENT, STACK_ID = 0x0062000B, 0x00209056
 SLICES = (0x00200032, 0x00209057)
@@ -41,10 +42,8 @@ def revise_groups(dataset: FileDataset, layout: Layout, keys: Sequence[Key]) -> 
     """
     old = list(dataset.PerFrameFunctionalGroupsSequence)
     was_sorted = _is_sorted([_indices(item) for item in old])
-    items = [
-        old[source] if source is not None else _new_item(dataset, layout, old, number, place)
-        for number, place, source in keys
-    ]
+    new = iter(_new_items(dataset, layout, old, keys))
+    items = [next(new) if source is None else old[source] for *_, source in keys]
     added_or_left_out = [source for *_, source in keys] != list(range(len(old)))
     if added_or_left_out:
         _renumber(dataset, layout, keys, items, old)
@@ -66,14 +65,38 @@ def _indices(item: Dataset) -> tuple[int, ...]:
     return tuple(int(v) for v in np.atleast_1d(values))
 
 
-def _new_item(
-    dataset: FileDataset, layout: Layout, old: Sequence[Dataset], number: int, place: Place
-) -> Dataset:
-    """Of a frame that was not stored: its place is computed, or that of another segment's frame."""
-    there = [k for k, (_, other) in enumerate(layout.frames) if other == place]
-    same = [k for k, (other, _) in enumerate(layout.frames) if other == number]
-    near = (there or same or [0])[0]
-    template, item = old[near], Dataset()
+def _new_items(
+    dataset: FileDataset, layout: Layout, old: Sequence[Dataset], keys: Sequence[Key]
+) -> list[Dataset]:
+    """Of the frames in `keys` that were not stored, in order."""
+    new = [(number, place) for number, place, source in keys if source is None]
+    sources = Sources.of(dataset, layout, old) if new else Sources()
+    at: dict[Place, int] = {}
+    of: dict[int, int] = {}
+    for k, (number, place) in enumerate(layout.frames):
+        at.setdefault(place, k)
+        of.setdefault(number, k)
+    items = []
+    for number, place in new:
+        # a frame of another segment at this place says most of it
+        near = at.get(place, of.get(number, 0))
+        item = _copied(old[near])
+        if place not in at:
+            _move(dataset, layout, item, layout.frames[near][1], place)
+            if "DerivationImageSequence" in item:
+                item.DerivationImageSequence = sources.derivation(ordinal(layout, place))
+        if layout.kind != LABELMAP:
+            segment = Dataset()
+            segment.ReferencedSegmentNumber = number
+            item.SegmentIdentificationSequence = Items([segment])
+        items.append(item)
+    return items
+
+
+def _copied(template: Dataset) -> Dataset:
+    """What a new frame has in common with a stored one, and no more: not its times, nor private
+    elements."""
+    item = Dataset()
     if "FrameContentSequence" in template:
         content = Dataset()
         for keyword in ("StackID", "InStackPositionNumber", "DimensionIndexValues"):
@@ -84,17 +107,6 @@ def _new_item(
     for keyword in KEPT:
         if keyword in template:
             setattr(item, keyword, deepcopy(template[keyword].value))
-    if not there:
-        _move(dataset, layout, item, layout.frames[near][1], place)
-    if "DerivationImageSequence" in template:
-        derivation = deepcopy(template.DerivationImageSequence) if there else None
-        if derivation is None:
-            derivation = _derivation_between(dataset, layout, old, place)
-        item.DerivationImageSequence = derivation
-    if layout.kind != LABELMAP:
-        segment = Dataset()
-        segment.ReferencedSegmentNumber = number
-        item.SegmentIdentificationSequence = Items([segment])
     return item
 
 
@@ -109,7 +121,8 @@ def _move(dataset: FileDataset, layout: Layout, item: Dataset, source: Place, pl
         slide.ColumnPositionInTotalImagePixelMatrix = place[1] + 1
         directions = np.asarray([float(v) for v in dataset.ImageOrientationSlide]).reshape(2, 3)
         spacing = layout.grid.spacing
-        assert spacing is not None
+        if spacing is None:
+            raise AttributeError("tiles, but no PixelSpacing")
         down, across = (
             (new - before) * step for new, before, step in zip(place, source, spacing, strict=True)
         )
@@ -122,72 +135,6 @@ def _move(dataset: FileDataset, layout: Layout, item: Dataset, source: Place, pl
 def _decimal(value: float) -> DSfloat:
     # the sums of decimal numbers have no digits beyond these; DS takes 16 characters
     return DSfloat(round(float(value), 9) + 0.0, auto_format=True)
-
-
-def _derivation_between(
-    dataset: FileDataset, layout: Layout, old: Sequence[Dataset], place: Place
-) -> Items:
-    """The source of a new frame that lies between frames with known sources; empty where unknown.
-
-    Known where each frame's only source is the next instance of the ReferencedSeriesSequence, or
-    the next frame of one instance, from slice to slice, without exception.
-    """
-    instances = [
-        str(instance.ReferencedSOPInstanceUID)
-        for series in dataset.get("ReferencedSeriesSequence", None) or []
-        for instance in series.get("ReferencedInstanceSequence", None) or []
-    ]
-    known: dict[int, tuple[str, int | None]] = {}
-    for (_, other), item in zip(layout.frames, old, strict=True):
-        source = _only_source(item)
-        if source is None or known.setdefault(_ordinal(layout, other), source) != source:
-            return Items()
-    at = _ordinal(layout, place)
-    if not min(known) < at < max(known) or any(uid not in instances for uid, _ in known.values()):
-        return Items()
-    one_file = len({uid for uid, _ in known.values()}) == 1
-    counted = {
-        k: number if one_file else instances.index(uid) for k, (uid, number) in known.items()
-    }
-    found = None if None in counted.values() else _on_line(counted, at)  # type: ignore[arg-type]
-    if found is None:
-        return Items()
-    derivation: Items = deepcopy(old[0].DerivationImageSequence)
-    image = derivation[0].SourceImageSequence[0]
-    if one_file:
-        image.ReferencedFrameNumber = found
-    else:
-        image.ReferencedSOPInstanceUID = instances[found]
-    return derivation
-
-
-def _only_source(item: Dataset) -> tuple[str, int | None] | None:
-    """(SOPInstanceUID, frame number) of an item that has one source."""
-    derivations = item.get("DerivationImageSequence", None) or []
-    images = derivations[0].get("SourceImageSequence", None) or [] if len(derivations) == 1 else []
-    if len(images) != 1:
-        return None
-    frame = images[0].get("ReferencedFrameNumber", None)
-    if frame is not None and len(np.atleast_1d(frame)) != 1:
-        return None
-    uid = str(images[0].ReferencedSOPInstanceUID)
-    return uid, None if frame is None else int(np.atleast_1d(frame)[0])
-
-
-def _ordinal(layout: Layout, place: Place) -> int:
-    """Which slice, or which tile of the regular ones."""
-    if layout.corners:
-        return layout.corners.index(place) if place in layout.corners else -1
-    return place[0] if place else 0
-
-
-def _on_line(known: Mapping[int, int], at: int) -> int | None:
-    """Value at a place of a sequence in which each step is 1, or each -1; None where it is not."""
-    first = min(known)
-    for step in (1, -1):
-        if len(known) > 1 and all(v == known[first] + step * (k - first) for k, v in known.items()):
-            return known[first] + step * (at - first)
-    return None
 
 
 def _renumber(
@@ -255,7 +202,7 @@ def _numbered(values: Sequence[Any], known: Mapping[Any, set[int]]) -> list[int]
             return [unique[value] for value in values]
         if all(float(value).is_integer() for value in (*values, *unique)):
             whole = {int(value): index for value, index in unique.items()}
-            on_line = [_on_line(whole, int(value)) for value in values]
+            on_line = [value_on_line(whole, int(value)) for value in values]
             if all(index is not None and index > 0 for index in on_line):
                 return [index for index in on_line if index is not None]
     pairs = sorted((value, min(found)) for value, found in known.items())

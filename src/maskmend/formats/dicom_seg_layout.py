@@ -14,6 +14,7 @@ from maskmend.core import BoolArray, Grid
 from maskmend.errors import MaskValueError
 from maskmend.formats.dicom_files import (
     check_decodable,
+    check_undivided,
     class_name,
     count_frames,
     has_pixels,
@@ -65,6 +66,13 @@ class Layout:
         if self.stack is not None:
             return tuple((slot,) for slot in range(self.grid.shape[0]))
         return self.corners or ((),)
+
+    def extent(self, place: Place) -> tuple[int, int]:
+        """Rows and columns of a frame that are on the grid: the last tiles may reach beyond it."""
+        if self.stack is not None or not place:
+            return self.size
+        (rows, columns), (down, across) = self.grid.shape, place
+        return min(self.size[0], rows - down), min(self.size[1], columns - across)
 
     def window(self, array: NDArray[np.bool_], place: Place) -> BoolArray:
         """The part of an array on the grid that a frame covers; a view."""
@@ -150,6 +158,7 @@ def _check_segmentation(path: Path, dataset: FileDataset) -> None:
     frames = int(dataset.get("NumberOfFrames", None) or 0)
     if not has_pixels(dataset) or frames < 1:
         raise unreadable(path, f"{frames} frames, {_bytes_text(dataset)}", "at least one frame")
+    check_undivided(path, dataset)
     check_decodable(path, dataset)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,16 +38,25 @@ LOSSLESS = (
 """Compressed transfer syntaxes written back, where an encoder is installed: RLE, JPEG-LS,
 JPEG 2000 and HTJ2K, all lossless."""
 
+DTYPES: dict[int, np.dtype[Any]] = {
+    1: np.dtype(np.uint8),
+    8: np.dtype(np.uint8),
+    16: np.dtype("<u2"),
+    32: np.dtype("<u4"),
+}
+"""BitsAllocated -> dtype of a frame."""
+
 
 @dataclass(frozen=True)
 class Frame:
-    """number, place: as in Layout.frames.  pixels: (rows, columns).  source: index of the stored
-    frame that it was, None for a new one.  changed: against what was stored.  emptied: it held
-    something before, and holds nothing now."""
+    """number, place: as in Layout.frames.  data: its pixels as they are stored, little-endian, bits
+    packed (and filled up to a byte).  source: index of the stored frame that it was, None for a new
+    one.  changed: against what was stored.  emptied: it held something before, and holds nothing
+    now."""
 
     number: int
     place: Place
-    pixels: Pixels
+    data: bytes
     source: int | None
     changed: bool = True
     emptied: bool = False
@@ -61,7 +71,7 @@ def rewritten(
     Raises MaskValueError, UnreadableFileError.
     """
     frames = [*_stored_frames(path, dataset, layout, wanted)]
-    frames += _new_frames(path, frames, layout, wanted)
+    frames += _new_frames(path, frames, layout, wanted, bits=int(dataset.BitsAllocated))
     if not any(frame.changed for frame in frames):
         return None
     frames = _without_emptied(path, dataset, layout, frames)
@@ -81,22 +91,27 @@ def _stored_frames(
     path: Path, dataset: FileDataset, layout: Layout, wanted: Mapping[int, BoolArray]
 ) -> Iterator[Frame]:
     decoded = zip(layout.frames, frames_of(dataset), strict=True)
+    bits = int(dataset.BitsAllocated)
     for index, ((number, place), pixels) in enumerate(decoded):
         if layout.kind != LABELMAP and number not in wanted:
-            yield Frame(number, place, pixels, index, changed=False)
+            yield Frame(number, place, _stored(pixels, bits), index, changed=False)
             continue
         revised = _revised(path, layout, number, place, pixels, wanted)
         changed = not np.array_equal(revised, pixels)
         emptied = changed and not _holds(layout, revised) and _holds(layout, pixels)
-        yield Frame(number, place, revised, index, changed, emptied)
+        yield Frame(number, place, _stored(revised, bits), index, changed, emptied)
 
 
 def _new_frames(
-    path: Path, stored: Sequence[Frame], layout: Layout, wanted: Mapping[int, BoolArray]
+    path: Path,
+    stored: Sequence[Frame],
+    layout: Layout,
+    wanted: Mapping[int, BoolArray],
+    bits: int,
 ) -> Iterator[Frame]:
     taken = {(frame.number, frame.place) for frame in stored}
     numbers = (0,) if layout.kind == LABELMAP else tuple(wanted)
-    empty = np.full(layout.size, layout.background[0], stored[0].pixels.dtype)
+    empty = np.full(layout.size, layout.background[0], DTYPES[bits])
     covered = _covered(stored, layout)
     for number in numbers:
         for place in layout.places:
@@ -104,7 +119,7 @@ def _new_frames(
                 continue
             pixels = _revised(path, layout, number, place, empty, wanted)
             if _holds(layout, pixels):
-                yield Frame(number, place, pixels, None)
+                yield Frame(number, place, _stored(pixels, bits), None)
 
 
 def _covered(stored: Sequence[Frame], layout: Layout) -> dict[int, BoolArray]:
@@ -133,9 +148,7 @@ def _revised(
     wanted: Mapping[int, BoolArray],
 ) -> Pixels:
     """Stored pixels of a frame, those whose state changes replaced.  A new array."""
-    rows, columns = (
-        layout.size if not layout.corners else layout.window(_first(wanted), place).shape
-    )
+    rows, columns = layout.extent(place)
     inside = pixels[:rows, :columns]
     if layout.kind == LABELMAP:
         new = _relabelled(path, layout, place, inside, wanted)
@@ -147,10 +160,6 @@ def _revised(
     revised = pixels.copy()
     revised[:rows, :columns] = new
     return revised
-
-
-def _first(wanted: Mapping[int, BoolArray]) -> BoolArray:
-    return next(iter(wanted.values()))
 
 
 def _relabelled(
@@ -236,27 +245,35 @@ def _encoded(path: Path, dataset: FileDataset, frames: Sequence[Frame]) -> bytes
         return _encapsulated(path, dataset, frames, syntax)
     if syntax == ExplicitVRBigEndian:
         raise _not_written(path, syntax)
-    if int(dataset.BitsAllocated) == 1:
-        data = _packed([frame.pixels for frame in frames])
-    else:
-        data = b"".join(_little_endian(frame.pixels) for frame in frames)
+    data = b"".join(frame.data for frame in frames)
+    size = int(dataset.Rows) * int(dataset.Columns)
+    if int(dataset.BitsAllocated) == 1 and size % 8:
+        # there is no gap between the bits of two frames; PS3.5, 8.1.1
+        padded = np.frombuffer(data, np.uint8).reshape(len(frames), -1)
+        bits = np.unpackbits(padded, axis=1, count=size, bitorder="little")
+        data = np.packbits(bits.ravel(), bitorder="little").tobytes()
     return data + b"\0" * (len(data) % 2)
 
 
-def _packed(frames: Sequence[Pixels]) -> bytes:
-    """Bits one after the other, without a gap between the frames; PS3.5, 8.1.1."""
-    if frames[0].size % 8 == 0:
-        return b"".join(np.packbits(f.ravel(), bitorder="little").tobytes() for f in frames)
-    bits = np.concatenate([frame.ravel().astype(np.bool_) for frame in frames])
-    return np.packbits(bits, bitorder="little").tobytes()
+def _stored(pixels: Pixels, bits: int) -> bytes:
+    if bits == 1:
+        return np.packbits(pixels.ravel() != 0, bitorder="little").tobytes()
+    return pixels.astype(DTYPES[bits]).tobytes()
 
 
-def _little_endian(pixels: Pixels) -> bytes:
-    return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+def _pixels(frame: Frame, dataset: FileDataset) -> Pixels:
+    shape, bits = (int(dataset.Rows), int(dataset.Columns)), int(dataset.BitsAllocated)
+    if bits > 1:
+        return np.frombuffer(frame.data, DTYPES[bits]).reshape(shape)
+    packed = np.frombuffer(frame.data, np.uint8)
+    return np.unpackbits(packed, count=shape[0] * shape[1], bitorder="little").reshape(shape)
 
 
 def _encapsulated(path: Path, dataset: FileDataset, frames: Sequence[Frame], syntax: UID) -> bytes:
     """Unchanged frames keep their bytes; a changed one is encoded anew."""
+    bits = int(dataset.BitsAllocated) == 1
+    if bits or str(syntax) not in LOSSLESS or not get_encoder(syntax).is_available:
+        raise _not_written(path, syntax)
     count = int(dataset.NumberOfFrames)
     offsets = None
     if "ExtendedOffsetTable" in dataset:
@@ -266,21 +283,19 @@ def _encapsulated(path: Path, dataset: FileDataset, frames: Sequence[Frame], syn
     stored = list(
         generate_frames(dataset.PixelData, number_of_frames=count, extended_offsets=offsets)
     )
-    if str(syntax) not in LOSSLESS or not get_encoder(syntax).is_available:
-        raise _not_written(path, syntax)
     return encapsulate(
         [
             stored[frame.source]
             if frame.source is not None and not frame.changed
-            else _compressed(frame.pixels, dataset, syntax)
+            else _compressed(frame, dataset, syntax)
             for frame in frames
         ]
     )
 
 
-def _compressed(pixels: Pixels, dataset: FileDataset, syntax: UID) -> bytes:
+def _compressed(frame: Frame, dataset: FileDataset, syntax: UID) -> bytes:
     encoded: bytes = get_encoder(syntax).encode(
-        _little_endian(pixels),
+        frame.data,
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         number_of_frames=1,
@@ -312,7 +327,7 @@ def _mark_overlap(dataset: FileDataset, layout: Layout, frames: Sequence[Frame])
         for frame in frames:
             if frame.number == number:
                 target = layout.window(own, frame.place)
-                target |= frame.pixels[: target.shape[0], : target.shape[1]] != 0
+                target |= _pixels(frame, dataset)[: target.shape[0], : target.shape[1]] != 0
         if (taken & own).any():
             dataset.SegmentsOverlap = "YES"
             return
@@ -327,7 +342,7 @@ def _set_instance(dataset: FileDataset, frames: Sequence[Frame]) -> None:
     digest = hashlib.sha256(str(dataset.SOPInstanceUID).encode())
     for frame in frames:
         digest.update(repr((frame.number, frame.place)).encode())
-        digest.update(_little_endian(frame.pixels))
+        digest.update(frame.data)
     number = uuid.UUID(bytes=digest.digest()[:16], version=5).int
     dataset.SOPInstanceUID = UID(f"2.25.{number}")
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -22,8 +22,11 @@ from maskmend.formats.dicom_files import unreadable
 
 Vector = NDArray[np.float64]
 
-UNEVEN = 0.1
-"""A slice may lie off its even place by this part of the slice step: positions are rounded."""
+UNEVEN = 0.2
+"""A slice may lie off its even place by this part of the slice step: positions are rounded.  One
+that is missing puts another off by a third of a step or more."""
+UNEVEN_SPARSE = 0.1
+"""The same where slices may be missing, so that any small step nearly fits."""
 SAME_PLACE_MM = 1e-3
 SAME_DIRECTION = 1e-3
 
@@ -214,7 +217,7 @@ def stack_sparse(path: Path, planes: Sequence[Plane], names: Sequence[str]) -> S
             continue
         places = (along - along[order[0]]) / (extent / count)
         slots = np.rint(places).astype(int)
-        if np.abs(places - slots).max() <= UNEVEN and len(set(slots)) == len(gaps) + 1:
+        if np.abs(places - slots).max() <= UNEVEN_SPARSE and len(set(slots)) == len(gaps) + 1:
             step = _mean_step(positions[order[0]], positions[order[-1]], count)
             stack = Stack(tuple(slots.tolist()), positions[order[0]], step)
             _check_in_line(path, stack, positions, names)

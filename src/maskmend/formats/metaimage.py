@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend.core import Grid, IntArray
-from maskmend.errors import MissingExtraError
+from maskmend.errors import MissingExtraError, UnreadableFileError
 from maskmend.files import write_bytes_atomic
 from maskmend.formats import Header
 from maskmend.formats.volumes import (
@@ -52,6 +52,10 @@ TYPES = {
 }  # fmt: skip
 """MetaIO's name -> NumPy's; a "long" has 32 bits in every MetaImage."""
 
+GEOMETRY = {
+    "Offset", "Position", "Origin", "TransformMatrix", "Rotation", "Orientation",
+    "ElementSpacing", "ElementSize",
+}  # fmt: skip
 LARGEST_HEADER = 1 << 20
 
 
@@ -156,9 +160,10 @@ def _parse(path: Path) -> _File:
         field.strip(): value.strip() for field, _, value in (line.partition("=") for line in lines)
     }
     reference = fields.get("ElementDataFile", "")
-    if reference in ("", "LIST") or "%" in reference or " " in reference:
+    if reference in ("", "LIST") or "%" in reference:
         raise unreadable(path, "all numbers in one file", f"ElementDataFile = {reference}")
     stored = _stored_dtype(path, fields)
+    _check_geometry(path, fields)
     local = reference.upper() == "LOCAL"
     sizes, per_voxel = _sizes(path, fields)
     data = path if local else path.parent / reference
@@ -213,6 +218,22 @@ def _sizes(path: Path, fields: Mapping[str, str]) -> tuple[tuple[int, ...], int]
             f"NDims = {fields.get('NDims')}, DimSize = {fields.get('DimSize')}",
         )
     return sizes, per_voxel
+
+
+def _check_geometry(path: Path, fields: Mapping[str, str]) -> None:
+    """Raises UnreadableFileError where ITK would take something for 0 that is no number."""
+    for name in sorted(GEOMETRY & fields.keys()):
+        try:
+            finite = bool(np.isfinite([float(word) for word in fields[name].split()]).all())
+        except ValueError:
+            finite = False
+        if not finite:
+            raise UnreadableFileError(
+                str(path),
+                expected="a finite affine in the header",
+                got=f"{name} = {fields[name]}",
+                remedy="Correct the orientation in the header, as from the original scan.",
+            )
 
 
 def _grid(path: Path, sizes: tuple[int, ...]) -> Grid:

@@ -194,8 +194,10 @@ def _sizes(header: Any, path: Path) -> tuple[int, ...]:
 def _stored_dtype(header: Any, path: Path) -> np.dtype[Any]:
     try:
         dtype: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError as error:
-        raise unreadable(path, "a type of voxels that NIfTI knows", str(error)) from error
+    except (HeaderDataError, KeyError) as error:
+        raise unreadable(
+            path, "a type of voxels that NIfTI knows", f"datatype {int(header['datatype'])}"
+        ) from error
     floats = dtype.kind == "f" and dtype.itemsize in (4, 8)
     if dtype.kind not in "ui" and dtype.names is None and not floats:
         raise unreadable(
@@ -209,14 +211,13 @@ def _stored_dtype(header: Any, path: Path) -> np.dtype[Any]:
 
 
 def _scaling(header: Any, stored: np.dtype[Any], path: Path) -> tuple[float | None, float]:
-    try:
-        slope, inter = header.get_slope_inter()
-    except HeaderDataError as error:
-        raise unreadable(path, "a finite slope and intercept", str(error)) from error
-    inter = 0.0 if inter is None else float(inter)
-    # colours have no slope (NIfTI-1, "data scaling")
-    changes_nothing = slope is None or (float(slope), inter) == (1.0, 0.0)
-    return (None, 0.0) if changes_nothing or stored.names else (float(slope), inter)
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
+    # 0 and NaN stand for no slope; colours have none (NIfTI-1, "data scaling")
+    if slope == 0 or np.isnan(slope) or (slope, inter) == (1, 0) or stored.names:
+        return None, 0.0
+    if not (np.isfinite(slope) and np.isfinite(inter)):
+        raise unreadable(path, "a finite slope and intercept", f"{slope} and {inter}")
+    return slope, inter
 
 
 def _grid(header: Any, shape: tuple[int, ...], path: Path) -> Grid:

@@ -110,7 +110,7 @@ class NrrdFile:
 
 def read_header(path: Path) -> Header:
     file = parse(path)
-    _check_complete(file)
+    check_complete(file)
     channels = 1
     for axis in file.channels:
         channels *= file.sizes[axis]
@@ -196,6 +196,7 @@ def _header_lines(path: Path) -> tuple[tuple[str, ...], int]:
 def _fields(path: Path, lines: Sequence[str]) -> dict[str, Any]:
     try:
         import nrrd
+        from nrrd.errors import NRRDError
     except ImportError as error:
         raise MissingExtraError(
             str(path), expected="pynrrd to read NRRD", got="it is not installed",
@@ -210,7 +211,7 @@ def _fields(path: Path, lines: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"no {', '.join(sorted(missing))}")
         if len(fields["sizes"]) != fields["dimension"]:
             raise ValueError(f"{len(fields['sizes'])} sizes of {fields['dimension']} axes")
-    except (nrrd.reader.NRRDError, ValueError, IndexError, KeyError, StopIteration) as error:
+    except (NRRDError, ValueError, IndexError, KeyError, StopIteration) as error:
         raise unreadable(path, "a NRRD header", str(error) or "an empty file") from error
     return fields
 
@@ -236,11 +237,16 @@ def _no_places(path: Path, fields: Mapping[str, Any]) -> list[int]:
     if directions is not None:
         if len(directions) != count:
             raise unreadable(path, f"{count} space directions", f"{len(directions)}")
-        return [axis for axis, step in enumerate(directions) if np.isnan(step).all()]
+        return [axis for axis, step in enumerate(directions) if _is_none(step)]
     if kinds is not None and len(kinds) == count and "???" not in kinds:
         return [axis for axis, kind in enumerate(kinds) if kind.lower() not in PLACES]
     spacings = fields.get("spacings", ())
     return [axis for axis, step in enumerate(spacings) if np.isnan(step)]
+
+
+def _is_none(step: NDArray[np.float64] | None) -> bool:
+    """Whether a direction is the header's "none": NaN, or None from pynrrd's next version on."""
+    return step is None or bool(np.isnan(step).all())
 
 
 def _grid(path: Path, fields: Mapping[str, Any], shape: tuple[int, ...]) -> Grid:
@@ -251,7 +257,7 @@ def _grid(path: Path, fields: Mapping[str, Any], shape: tuple[int, ...]) -> Grid
         known = len(spacings) == len(shape) and bool((spacings > 0).all())
         return Grid(shape, tuple(spacings.tolist()) if known else None)
     # a step, (3,), along each of our axes
-    steps = np.asarray([step for step in directions if not np.isnan(step).all()], np.float64)[::-1]
+    steps = np.asarray([step for step in directions if not _is_none(step)], np.float64)[::-1]
     lengths = np.linalg.norm(steps, axis=1)
     signs = TO_RAS.get(str(fields.get("space", "")))
     if signs is None or len(shape) != 3:
@@ -288,7 +294,7 @@ def _after_skips(file: NrrdFile) -> NrrdFile:
     return replace(file, head=head, skip=skip)
 
 
-def _check_complete(file: NrrdFile) -> None:
+def check_complete(file: NrrdFile) -> None:
     """Raises UnreadableFileError unless the file holds every number."""
     _, last, size = ends_of_file(file.data, 0)
     if file.encoding == "raw":

@@ -19,7 +19,7 @@ import colorsys
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from maskmend.errors import GridMismatchError, MaskValueError, UnreadableFileErr
 from maskmend.files import write_bytes_atomic
 from maskmend.formats import Header
 from maskmend.formats import nrrd as plain
+from maskmend.formats.segment_layers import Segment, extent_of, pack_masks, replace_masks
 from maskmend.formats.volumes import (
     GZIP,
     RIGHT_TO_LEFT,
@@ -57,21 +58,12 @@ TAGS = (
 FIELD = re.compile(r"([^:]+?)\s*:(=?)\s*(.*?)\s*$")
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """number: in the names of its fields; None where it has none."""
-
-    number: int | None
-    name: str
-    layer: int
-    value: int
-
-
 def read_header(path: Path) -> Header:
     file = plain.parse(path)
-    # pixels cut off must show, and a file without names has them in its pixels
-    layers = _layers(file)
-    names = tuple(segment.name for segment in _segments(file, layers))
+    plain.check_complete(file)
+    # only a file without names has to be asked for its values
+    segments = _named(file, _count(file)) or _segments(file, _layers(file))
+    names = tuple(segment.name for segment in segments)
     return Header(file.grid, 1, file.stored.newbyteorder("="), segments=names)
 
 
@@ -101,7 +93,7 @@ def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> No
     new one if need be.  Raises MaskValueError (an unknown name), GridMismatchError.
     """
     file = plain.parse(like)
-    layers = _layers(file).copy()
+    layers = _layers(file)
     before = _segments(file, layers)
     _check_masks(path, masks, before, file.grid)
     wanted = {
@@ -110,7 +102,7 @@ def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> No
         if segment.name in masks
         and not np.array_equal(masks[segment.name], layers[segment.layer] == segment.value)
     }
-    layers, after = _replaced(layers, before, wanted, largest_of(file.stored))
+    layers, after = replace_masks(layers, before, wanted, largest_of(file.stored))
     touched = {s.layer for s in wanted} | {s.layer for o, s in zip(before, after, strict=True)
                                            if o in wanted}  # fmt: skip
     lines = _with_layers(file, len(layers))
@@ -137,7 +129,7 @@ def create_segments(
         raise ValueError(f"{path}: a segmentation needs a segment")
     for name, mask in masks.items():
         _check_shape(path, name, mask.shape, grid.shape)
-    layers, segments = _packed(masks)
+    layers, segments = pack_masks(masks)
     order = {1: "", 2: "endian: little\n"}[layers.itemsize]
     steps, origin = _lps(grid)
     several = len(layers) > 1
@@ -161,44 +153,65 @@ def create_segments(
     write_bytes_atomic(path, "".join(lines).encode() + deflate(body, GZIP))
 
 
-def _layers(file: plain.NrrdFile) -> NDArray[Any]:
-    """(layers, *S) integers; a view of the file's numbers where they are integers."""
-    stored = plain.channels_first(file, plain.read_numbers(file))
+def _count(file: plain.NrrdFile) -> int:
+    """Of layers.  Raises UnreadableFileError where the axes are not those of a segmentation."""
     if len(file.grid.shape) != 3 or len(file.channels) > 1:
         raise unreadable(
             file.path, "three spatial axes, and one of layers", f"sizes {file.sizes[::-1]}"
         )
+    return file.sizes[file.channels[0]] if file.channels else 1
+
+
+def _layers(file: plain.NrrdFile) -> NDArray[Any]:
+    """(layers, *S) integers; a view of the file's numbers where they are integers."""
+    _count(file)
+    stored = plain.channels_first(file, plain.read_numbers(file))
     return whole_numbers(native(stored), file.path)
 
 
-def _segments(file: plain.NrrdFile, layers: NDArray[Any]) -> list[_Segment]:
+def _segments(file: plain.NrrdFile, layers: NDArray[Any]) -> list[Segment]:
     """In the order of the file, with names that differ."""
+    found = _named(file, len(layers))
+    if found:
+        return found
+    values = [
+        Segment(None, f"Segment_{value}", layer, value)
+        for layer, volume in enumerate(layers)
+        for value in np.unique(volume[volume != 0]).tolist()
+    ]
+    return _told_apart(values, [f"layer {segment.layer}" for segment in values])
+
+
+def _named(file: plain.NrrdFile, layers: int) -> list[Segment]:
+    """The segments that have fields; empty where none has."""
     fields, ids = file.fields, []
-    found: list[_Segment] = []
+    found: list[Segment] = []
     while f"Segment{len(found)}_ID" in fields or f"Segment{len(found)}_Name" in fields:
         prefix, number = f"Segment{len(found)}_", len(found)
         ids.append(_unescaped(fields.get(f"{prefix}ID", f"Segment_{number + 1}")))
         name = _unescaped(fields.get(f"{prefix}Name", "")) or ids[-1]
         layer, value = fields.get(f"{prefix}Layer", number), fields.get(f"{prefix}LabelValue", 1)
         try:
-            found.append(_Segment(number, name, int(layer), int(value)))
+            found.append(Segment(number, name, int(layer), int(value)))
         except ValueError as error:
             raise unreadable(file.path, f"whole numbers for {name}", str(error)) from error
-        if not 0 <= found[-1].layer < len(layers) or found[-1].value == 0:
+        if not 0 <= found[-1].layer < layers or found[-1].value == 0:
             raise unreadable(
-                file.path, f"the segment {name} in one of {len(layers)} layers, with a value",
+                file.path,
+                f"the segment {name} in one of {layers} layers, with a value",
                 f"layer {layer}, value {value}",
-            )  # fmt: skip
-    if not found:
-        for layer, volume in enumerate(layers):
-            for value in np.unique(volume[volume != 0]).tolist():
-                found.append(_Segment(None, f"Segment_{value}", layer, value))
-                ids.append(f"layer {layer}")
-    counts = Counter(segment.name for segment in found)
+            )
+    return _told_apart(found, ids)
+
+
+def _told_apart(segments: Sequence[Segment], ids: Sequence[str]) -> list[Segment]:
+    counts = Counter(segment.name for segment in segments)
     return [
-        replace(segment, name=f"{segment.name} ({identity})") if counts[segment.name] > 1 else
-        segment for segment, identity in zip(found, ids, strict=True)
-    ]  # fmt: skip
+        replace(segment, name=f"{segment.name} ({identity})")
+        if counts[segment.name] > 1
+        else segment
+        for segment, identity in zip(segments, ids, strict=True)
+    ]
 
 
 def _unescaped(text: Any) -> str:
@@ -211,7 +224,7 @@ def _escaped(text: str) -> str:
 
 
 def _check_masks(
-    path: Path, masks: Mapping[str, BoolArray], segments: Sequence[_Segment], grid: Grid
+    path: Path, masks: Mapping[str, BoolArray], segments: Sequence[Segment], grid: Grid
 ) -> None:
     known = [segment.name for segment in segments]
     for name, mask in masks.items():
@@ -235,62 +248,9 @@ def _check_shape(path: Path, name: str, shape: tuple[int, ...], expected: tuple[
         )
 
 
-def _replaced(
-    layers: NDArray[Any],
-    segments: Sequence[_Segment],
-    wanted: Mapping[_Segment, BoolArray],
-    largest: int,
-) -> tuple[NDArray[Any], list[_Segment]]:
-    """(layers, segments) with the masks wanted; `layers` is changed."""
-    places = Counter((segment.layer, segment.value) for segment in segments)
-    for segment, mask in wanted.items():
-        if places[segment.layer, segment.value] == 1:
-            volume = layers[segment.layer]
-            volume[(volume == segment.value) & ~mask] = 0
-    after = list(segments)
-    for number, segment in enumerate(segments):
-        if segment not in wanted:
-            continue
-        mask, volume = wanted[segment], layers[segment.layer]
-        shared = places[segment.layer, segment.value] > 1
-        if not shared and not (mask & (volume != 0) & (volume != segment.value)).any():
-            volume[mask] = segment.value
-            continue
-        if not shared:
-            volume[volume == segment.value] = 0
-        places[segment.layer, segment.value] -= 1
-        others = after[:number] + after[number + 1 :]
-        layers, after[number] = _moved(layers, segment, mask, others, largest)
-    return layers, after
-
-
-def _moved(
-    layers: NDArray[Any],
-    segment: _Segment,
-    mask: BoolArray,
-    others: Sequence[_Segment],
-    largest: int,
-) -> tuple[NDArray[Any], _Segment]:
-    """The segment in the first layer that is free where it lies, else in a new one."""
-    for layer in range(len(layers) + 1):
-        if layer == len(layers):
-            layers = np.concatenate([layers, np.zeros_like(layers[:1])])
-        if layers[layer][mask].any():
-            continue
-        used = {other.value for other in others if other.layer == layer}
-        used |= set(np.unique(layers[layer]).tolist())
-        values = (segment.value, *range(1, largest + 1))
-        value = next((value for value in values if value not in used), None)
-        if value is not None:
-            break
-    assert value is not None, "a new layer has every value to give"
-    layers[layer][mask] = value
-    return layers, replace(segment, layer=layer, value=value)
-
-
 def _changed_fields(
-    before: Sequence[_Segment],
-    after: Sequence[_Segment],
+    before: Sequence[Segment],
+    after: Sequence[Segment],
     layers: NDArray[Any],
     touched: set[int],
 ) -> dict[str, str]:
@@ -302,23 +262,13 @@ def _changed_fields(
             fields[f"Segment{new.number}_Layer"] = str(new.layer)
             fields[f"Segment{new.number}_LabelValue"] = str(new.value)
         if new.layer in touched:
-            fields[f"Segment{new.number}_Extent"] = _extent(layers[new.layer])
+            fields[f"Segment{new.number}_Extent"] = extent_of(layers[new.layer])
     return fields
-
-
-def _extent(volume: NDArray[Any]) -> str:
-    """First and last column, row and slice that are not empty; "0 -1" three times if all are."""
-    ends = []
-    for axis in (2, 1, 0):
-        filled = np.flatnonzero(volume.any(axis=tuple({0, 1, 2} - {axis})))
-        ends += [int(filled[0]), int(filled[-1])] if len(filled) else [0, -1]
-    return " ".join(map(str, ends))
 
 
 def _with_layers(file: plain.NrrdFile, count: int) -> list[str]:
     """The lines of the header for a number of layers; the same ones where it is the same."""
-    present = file.sizes[file.channels[0]] if file.channels else 1
-    if count == present:
+    if count == _count(file):
         return list(file.lines)
     lines = []
     for line in file.lines:
@@ -361,22 +311,6 @@ def _line_end(lines: Sequence[str]) -> str:
     return lines[0][len(lines[0].rstrip()) :] or "\n"
 
 
-def _packed(masks: Mapping[str, BoolArray]) -> tuple[NDArray[Any], list[_Segment]]:
-    """Few layers that hold the masks without overlap, (layers, *S) with three axes of space."""
-    dtype = np.uint8 if len(masks) < 256 else np.uint16
-    layers: list[NDArray[Any]] = []
-    segments: list[_Segment] = []
-    for number, (name, mask) in enumerate(masks.items()):
-        volume = mask if mask.ndim == 3 else mask[None]
-        layer = next((n for n, other in enumerate(layers) if not other[volume].any()), len(layers))
-        if layer == len(layers):
-            layers.append(np.zeros(volume.shape, dtype))
-        value = 1 + sum(segment.layer == layer for segment in segments)
-        layers[layer][volume] = value
-        segments.append(_Segment(number, name, layer, value))
-    return np.stack(layers), segments
-
-
 def _lps(grid: Grid) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """(steps along x, y and z; the first voxel) in LPS."""
     if grid.affine is not None:
@@ -391,11 +325,11 @@ def _vector(values: NDArray[np.float64]) -> str:
 
 
 def _new_fields(
-    segments: Sequence[_Segment],
+    segments: Sequence[Segment],
     layers: NDArray[Any],
     colours: Mapping[str, tuple[float, float, float]],
 ) -> list[str]:
-    extents = [_extent(volume) for volume in layers]
+    extents = [extent_of(volume) for volume in layers]
     lines = []
     for number, segment in enumerate(segments):
         # the golden ratio takes neighbours in the list far apart on the circle of colours
