@@ -83,7 +83,7 @@ def find(run: Run, root: Path, splits: Path | None, out_of_sample: bool) -> Prep
         folds = read_splits(splits)
     cases = [case for case in run.dataset.cases if case.split in run.source.splits]
     by_id = {case.id: case for case in cases}
-    grids = {case.id: read_grid(case).shape for case in cases}
+    grids = {case.id: read_grid(case) for case in cases}
     return prepare(
         root.resolve(), run.dataset, cases, grids, lambda case: run.read_given(by_id[case]), folds,
         out_of_sample,

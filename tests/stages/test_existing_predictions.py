@@ -34,6 +34,7 @@ from maskmend.settings import FlagSettings, Settings
 from maskmend.store import Run, Source
 
 SHAPE = (6, 10, 14)
+AFFINE = np.diag([-0.5, -0.5, 3.0, 1.0])
 """Slices, rows, columns: no two alike, and no reversal of each other."""
 
 NAMES = [f"case_{n:02d}" for n in range(8)]
@@ -79,7 +80,7 @@ def data(tmp_path: Path) -> Path:
     root = tmp_path / "data"
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
-    affine = np.diag([-0.5, -0.5, 3.0, 1.0])
+    affine = AFFINE
     for number, name in enumerate(NAMES):
         labels = true_labels(number)
         if number == 0:
@@ -123,7 +124,7 @@ def write_all(folder: Path, arrays: Arrays, ending: str = ".npy") -> Path:
             )
             made[...] = array
         else:
-            volume = nib.Nifti1Image(array.astype(np.float32).T, np.eye(4))
+            volume = nib.Nifti1Image(array.astype(np.float32).T, AFFINE)
             nib.save(volume, folder / f"{name}{ending}")
     return folder
 
@@ -811,3 +812,52 @@ def test_the_folds_of_the_data_set_refuse_what_is_in_sample(tmp_path: Path, arra
             Source(str(root), splits), tmp_path / "run", SETTINGS, probabilities=trainer,
             out_of_sample=True,
         )  # fmt: skip
+
+
+TURNED = {
+    "left, posterior, up": np.diag([-0.5, -0.5, 3.0, 1.0]),
+    "slices from front to back": np.array(
+        [[0.5, 0, 0, 5], [0, 0, -3.0, 7], [0, 0.5, 0, -2], [0, 0, 0, 1.0]]
+    ),
+    "oblique": np.array(
+        [[-0.49, 0.1, 0, 1], [0.1, 0.49, 0.2, 2], [0, 0.05, -3.0, 3], [0, 0, 0, 1.0]]
+    ),
+}
+
+
+@pytest.mark.parametrize("reader", ["NibabelIOWithReorient", "SimpleITKIO"])
+@pytest.mark.parametrize("affine", TURNED.values(), ids=TURNED)
+def test_volumes_that_nnunet_turned_are_turned_back(
+    data: Path, tmp_path: Path, arrays: Arrays, reader: str, affine: NDArray[np.float64]
+) -> None:
+    for path in sorted(data.glob("*/*.nii.gz")):
+        stored = nib.load(path)
+        volume = np.asarray(stored.dataobj)  # type: ignore[attr-defined]
+        nib.save(nib.Nifti1Image(volume, affine), path)
+    turned = arrays
+    if reader.endswith("WithReorient"):
+        turned = {
+            name: np.stack([
+                np.asarray(nib.as_closest_canonical(nib.Nifti1Image(channel.T, affine)).dataobj).T
+                for channel in array
+            ])
+            for name, array in arrays.items()
+        }  # fmt: skip
+    folder = nnunet(tmp_path / "trainer", turned)
+    (folder / "plans.json").write_text(json.dumps({"image_reader_writer": reader}))
+    splits = tuple({case.split for case in open_dataset(data).cases})
+    run = audit(Source(str(data), splits), tmp_path, folder)
+    check_found(run)
+    for case in run.cases:
+        np.testing.assert_allclose(run.read_probabilities(case), arrays[case.id], atol=1e-3)
+
+
+def test_a_file_that_lies_elsewhere_than_the_label_is_left_out(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    folder = write_all(tmp_path / "p", arrays, ".nii.gz")
+    flipped = nib.Nifti1Image(arrays[NAMES[3]].T, np.diag([0.5, -0.5, 3.0, 1.0]))
+    nib.save(flipped, folder / f"{NAMES[3]}.nii.gz")
+    run = audit(source, tmp_path, folder)
+    assert [each.case for each in run.left_out] == [NAMES[3]]
+    assert "expected probabilities where the label lies" in run.left_out[0].reason

@@ -10,6 +10,7 @@ from pathlib import Path
 from maskmend.core import Case, LeftOut
 from maskmend.datasets.tree import shorten
 from maskmend.errors import InSampleError, MissingFileError
+from maskmend.files import read_json
 
 ENDINGS = (".npz", ".npy", ".zarr", ".nii.gz", ".nii")
 """Of one file a case, in the order in which they are looked for: nnU-Net writes CASE.nii.gz, the
@@ -46,7 +47,8 @@ class Folder:
 class Found:
     """predictions: case id -> its files, of which there should be one.  nnunet: by its layout.
 
-    missing: the cases without any.  understood: sentences for the user.
+    missing: the cases without any.  understood: sentences for the user.  reoriented: nnU-Net read
+    the volumes turned to RAS+, and its arrays lie so.
     """
 
     root: Path
@@ -54,6 +56,7 @@ class Found:
     predictions: dict[str, tuple[Prediction, ...]]
     missing: tuple[LeftOut, ...]
     understood: tuple[str, ...]
+    reoriented: bool = False
 
 
 def find_predictions(root: Path, cases: Sequence[Case]) -> Found:
@@ -82,7 +85,19 @@ def find_predictions(root: Path, cases: Sequence[Case]) -> Found:
     found = {case: files for case, files in found.items() if files}
     if not found:
         raise _nothing_found(root, folders, endings, cases)
-    return Found(root, nnunet, found, missing, (*understood, *_say(found, folders, nnunet)))
+    reader = _reader(root) if nnunet else ""
+    if reader.endswith("WithReorient"):
+        understood.append(f"The arrays lie as {reader} turned the volumes, and are turned back.")
+    said = (*understood, *_say(found, folders, nnunet))
+    return Found(root, nnunet, found, missing, said, reader.endswith("WithReorient"))
+
+
+def _reader(root: Path) -> str:
+    """What nnU-Net v2 read the images with, by the plans in the trainer's folder, else ""."""
+    plans = (folder / "plans.json" for folder in (root, root.parent, root.parent.parent))
+    path = next((path for path in plans if path.is_file()), None)
+    said = read_json(path) if path is not None else {}
+    return str(said.get("image_reader_writer", "")) if isinstance(said, dict) else ""
 
 
 def _folders(root: Path) -> tuple[list[Folder], list[str]]:

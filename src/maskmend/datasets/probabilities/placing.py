@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.core import LabelScheme
+from maskmend.core import Grid, LabelScheme
 from maskmend.errors import GridMismatchError, UnreadableFileError
 from maskmend.plain_pickle import read_plain_pickle
 
@@ -54,16 +54,64 @@ class Cropping:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """How a volume is turned so that its axes run to the head, the front and the right (RAS+).
+
+    axes: which of its axes comes at each place.  flipped: whether it then runs backwards.
+    """
+
+    axes: tuple[int, ...]
+    flipped: tuple[bool, ...]
+
+    def turned(self, shape: Shape) -> Shape:
+        """Shape of a turned volume."""
+        return tuple(shape[axis] for axis in self.axes)
+
+    def turn(self, maps: NDArray[Any]) -> NDArray[Any]:
+        """(channels, *S) turned; a view."""
+        moved = maps.transpose(0, *(axis + 1 for axis in self.axes))
+        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return moved[(slice(None), *steps)]
+
+
+@dataclass(frozen=True)
 class Place:
-    """Where a stored array goes.  box: of the grid that it covers, None for all of it."""
+    """Where a stored array goes.
+
+    box: of the grid that it covers, None for all of it.  frame: how the grid is turned in the
+    file, None for not at all; the box is that of the turned grid.
+    """
 
     layout: Layout
     box: Crop | None = None
+    frame: Frame | None = None
 
     @property
     def is_plain(self) -> bool:
         """Whether the stored array already is (channels, *S)."""
-        return self.layout == STATED and self.box is None
+        return self.layout == STATED and self.box is None and self.frame is None
+
+
+def frame_of(case: str, grid: Grid) -> Frame | None:
+    """How readers that reorient turn a grid; None where it lies so already.
+
+    It is nibabel's `as_closest_canonical`, with our axes, slowest first.  GridMismatchError for
+    a volume that does not know where it lies.
+    """
+    if len(grid.shape) < 3:
+        return None
+    if grid.affine is None:
+        raise GridMismatchError(
+            case, expected="a label that knows where it lies, since the reader turned it",
+            got="no affine in its header", remedy="Predict with a reader that does not reorient.",
+        )  # fmt: skip
+    from nibabel.orientations import io_orientation
+
+    orientation = io_orientation(np.array(grid.affine))
+    towards = [int(axis) for axis in orientation[:, 0]]
+    axes = tuple(towards.index(world) for world in (2, 1, 0))
+    flipped = tuple(bool(orientation[axis, 1] < 0) for axis in axes)
+    return None if axes == (0, 1, 2) and not any(flipped) else Frame(axes, flipped)
 
 
 def read_cropping(properties: Path) -> Cropping:
@@ -130,7 +178,8 @@ def placed_view(target: NDArray[Any], place: Place, stored: Shape) -> NDArray[An
 
     A lone foreground fills the last channel.
     """
-    view = target if place.box is None else target[(slice(None), *place.box)]
+    view = target if place.frame is None else place.frame.turn(target)
+    view = view if place.box is None else view[(slice(None), *place.box)]
     spatial = tuple(range(1, view.ndim))
     if place.layout.reversed:
         view = view.transpose(0, *spatial[::-1])

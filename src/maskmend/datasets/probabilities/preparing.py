@@ -7,14 +7,16 @@ where two axis orders fit every case, a few cases are read to compare them with 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskmend.arrays.agreement import mask_distance, mask_mismatch, predicted_labels
-from maskmend.core import Case, Dataset, LabelArray, LabelScheme, LeftOut, StatedFold
+from maskmend.arrays.geometry import same_grid
+from maskmend.core import Case, Dataset, Grid, LabelArray, LabelScheme, LeftOut, StatedFold
+from maskmend.datasets.images import say_grid
 from maskmend.datasets.probabilities.converting import (
     QUANTISED,
     as_probabilities,
@@ -29,6 +31,7 @@ from maskmend.datasets.probabilities.placing import (
     Layout,
     Place,
     common_layouts,
+    frame_of,
     no_place,
     placed_view,
     possible_places,
@@ -43,7 +46,7 @@ COMPARED = 3
 MUCH_BETTER = 0.2
 """Dice by which another axis order than the stated one must agree better to be the right one."""
 
-Grids = Mapping[str, tuple[int, ...]]
+Grids = Mapping[str, Grid]
 GivenOf = Callable[[str], LabelArray]
 
 
@@ -88,7 +91,7 @@ def prepare(
 ) -> Prepared:  # fmt: skip
     """Find the predictions of some cases, check their origin, and place them on the labels' grids.
 
-    grids: case id -> shape of its labels.  given_of: case id -> its given labels, asked only where
+    grids: case id -> grid of its labels.  given_of: case id -> its given labels, asked only where
     axis orders are compared.  folds, stated: as in `check_origins`.
     A case whose file has a fault is left out; where none is left, its error is raised.
     Raises as `find_predictions`, `check_origins`; GridMismatchError for a wrong axis order.
@@ -96,14 +99,15 @@ def prepare(
     found = find_predictions(root, cases)
     chosen, left_out = _choose(found, folds)
     origins = check_origins(chosen, cases, folds, stated)
-    opened, places = _open_all(chosen, grids, dataset.scheme, left_out, found.nnunet)
+    opened, places = _open_all(chosen, grids, dataset.scheme, left_out, found)
     layout = _layout(opened, places, dataset.scheme, given_of)
     incoming = []
     for case, stored in opened.items():
         place = next((each for each in places[case] if each.layout == layout), None)
         if place is None:
-            error = no_place(case, str(chosen[case].path), stored.shape, grids[case],
-                             dataset.scheme)  # fmt: skip
+            error = no_place(
+                case, str(chosen[case].path), stored.shape, grids[case].shape, dataset.scheme
+            )
             left_out.append(LeftOut(case, str(error)))
             continue
         prediction = chosen[case]
@@ -157,7 +161,7 @@ def _choose(
 
 def _open_all(
     chosen: Mapping[str, Prediction], grids: Grids, scheme: LabelScheme,
-    left_out: list[LeftOut], nnunet: bool,
+    left_out: list[LeftOut], found: Found,
 ) -> tuple[dict[str, StoredArray], dict[str, list[Place]]]:  # fmt: skip
     opened: dict[str, StoredArray] = {}
     places: dict[str, list[Place]] = {}
@@ -166,9 +170,10 @@ def _open_all(
         try:
             stored = open_stored(prediction.path)
             extent_of(np.empty(0, stored.dtype), case)
-            fits = _places(stored, prediction, grids[case], scheme, nnunet)
+            check_space(case, prediction.path, stored, grids[case])
+            fits = _places(stored, prediction, grids[case], scheme, found)
             if not fits:
-                raise no_place(case, str(prediction.path), stored.shape, grids[case], scheme)
+                raise no_place(case, str(prediction.path), stored.shape, grids[case].shape, scheme)
         except MaskmendError as error:
             first = first or error
             left_out.append(LeftOut(case, str(error)))
@@ -186,18 +191,33 @@ def _none_left(chosen: Mapping[str, Prediction], left_out: Sequence[LeftOut]) ->
     )  # fmt: skip
 
 
+def check_space(case: str, path: Path, stored: StoredArray, grid: Grid) -> None:
+    """Raises GridMismatchError where a file says that its array lies elsewhere than the label."""
+    affine = getattr(stored, "affine", None)
+    shape = stored.shape[-len(grid.shape) :]
+    if affine is None or shape != grid.shape:
+        return
+    theirs = Grid(shape, grid.spacing, affine)
+    if not same_grid(theirs, grid):
+        raise GridMismatchError(
+            case, expected=f"probabilities where the label lies, {say_grid(grid)}",
+            got=f"{say_grid(theirs)} in {path}", remedy="Resample them to the label's grid.",
+        )  # fmt: skip
+
+
 def _places(
-    stored: StoredArray, prediction: Prediction, grid: tuple[int, ...], scheme: LabelScheme,
-    nnunet: bool,
-) -> list[Place]:  # fmt: skip
-    places = possible_places(stored.shape, grid, scheme)
-    if nnunet or prediction.properties is not None:
+    stored: StoredArray, prediction: Prediction, grid: Grid, scheme: LabelScheme, found: Found
+) -> list[Place]:
+    frame = frame_of(prediction.case, grid) if found.reoriented else None
+    shape = grid.shape if frame is None else frame.turned(grid.shape)
+    places = possible_places(stored.shape, shape, scheme)
+    if found.nnunet or prediction.properties is not None:
         # nnU-Net's own order is known, however many would fit
         places = [place for place in places if place.layout == STATED] or places
-    if places or prediction.properties is None:
-        return places
-    cropping: Cropping = read_cropping(prediction.properties)
-    return possible_places(stored.shape, grid, scheme, cropping)
+    if not places and prediction.properties is not None:
+        cropping: Cropping = read_cropping(prediction.properties)
+        places = possible_places(stored.shape, shape, scheme, cropping)
+    return [replace(place, frame=frame) for place in places]
 
 
 def _layout(

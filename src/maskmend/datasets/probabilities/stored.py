@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from maskmend import files
 from maskmend.errors import MissingExtraError, UnreadableFileError
+from maskmend.formats import read_header
 
 Index = tuple[slice | int, ...]
 Block = tuple[Index, NDArray[Any]]
@@ -115,12 +116,14 @@ class NpzMember:
 class NiftiArray:
     """A NIfTI image, class by class where it has a class axis, which is the last in the file.
 
-    shape: slowest axis first, so (C, z, y, x), or (z, y, x) of one map.
+    shape: slowest axis first, so (C, z, y, x), or (z, y, x) of one map.  affine: of (z, y, x), as
+    in `Grid`, or None where the file does not know it.
     """
 
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    affine: tuple[tuple[float, ...], ...] | None
 
     def blocks(self) -> Iterator[Block]:
         import nibabel
@@ -211,7 +214,8 @@ def _open_nifti(path: Path) -> NiftiArray:
         shape, slope = image.shape, image.dataobj  # type: ignore[attr-defined]
         scaled = (slope.slope, slope.inter) != (1, 0)
         dtype = np.dtype(np.float64) if scaled else np.dtype(slope.dtype)
-    return NiftiArray(path, tuple(shape[::-1]), dtype.newbyteorder("="))
+    header = read_header(path)
+    return NiftiArray(path, tuple(shape[::-1]), dtype.newbyteorder("="), header.grid.affine)
 
 
 def _nifti_errors() -> tuple[type[Exception], ...]:
