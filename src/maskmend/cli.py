@@ -492,10 +492,10 @@ def _reopen(root: Path, changes: dict[str, Any]) -> Run:
     return run.with_settings(_override_all(run.settings, overrides)) if overrides else run
 
 
-def _open(root: Path, ignore_value: int | None) -> Dataset:
+def _open(root: Path, ignore_value: int | None, group_pattern: str | None = None) -> Dataset:
     from maskmend.datasets import open_dataset
 
-    dataset = open_dataset(root, ignore_value=ignore_value)
+    dataset = open_dataset(root, ignore_value=ignore_value, group_pattern=group_pattern)
     for sentence in dataset.understood:
         typer.echo(sentence, err=True)
     return dataset
@@ -507,7 +507,7 @@ def _source(
     """How a data set is opened, and what came of it: it takes a while, so it is done once."""
     from maskmend.store import Source
 
-    dataset = _open(root, ignore_value)
+    dataset = _open(root, ignore_value, group_pattern)
     source = Source(str(root.resolve()), _splits(dataset, split), ignore_value, group_pattern)
     return source, dataset
 
