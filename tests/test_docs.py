@@ -1,4 +1,4 @@
-"""What docs/export.md and docs/nnunet.md show runs: their Python, and options of the commands."""
+"""What docs/ shows runs: the Python of export.md, and the options of all commands."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from maskmend.core import FoldPlan
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.exporting.options import OWN, ExportOptions
 from maskmend.exporting.tables import CHANGES_HEADER
+from maskmend.formats import FORMATS
 from maskmend.settings import CrossfitSettings, FlagSettings, Settings
 from maskmend.store import Run, Source
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXPORT, NNUNET = ((DOCS / f"{name}.md").read_text() for name in ("export", "nnunet"))
+EXPORT, NNUNET, DATA = ((DOCS / f"{name}.md").read_text() for name in ("export", "nnunet", "data"))
 PYTHON = re.findall(r"```python\n(.*?)```", EXPORT, re.DOTALL)
-SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", EXPORT + NNUNET, re.DOTALL))
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", EXPORT + NNUNET + DATA, re.DOTALL))
 COMMANDS = re.findall(r"^maskmend .*$", SHELL, re.MULTILINE)
 
 
@@ -63,6 +64,13 @@ def test_command_has_its_options(line: str) -> None:
     command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_every_ending_is_named() -> None:
+    endings = [ending for entry in FORMATS for ending in entry.endings]
+    named = DATA.lower()
+    # the rarer endings of DICOM files go without saying
+    assert not [e for e in endings if f"`{e}`" not in named and e not in (".dicom", ".ima", ".seg")]
 
 
 def test_columns_and_files_are_those_that_are_written() -> None:

@@ -207,7 +207,7 @@ def corrupt(
     dataset: DatasetRoot,
     out: Annotated[Path, typer.Argument(help="Folder for the noisy copy.")],
     preset: Annotated[
-        str, typer.Option(help="reference, paper, mixed, or a single kind such as shift.")
+        str, typer.Option(help="reference, paper, mixed, volume, or a single kind such as shift.")
     ] = "reference",
     alpha: Annotated[
         list[str] | None,
