@@ -10,8 +10,10 @@ compressed .npz of nnU-Net, which is unpacked into the run once.  For each of th
 - audit: `maskmend audit DATASET --probabilities P` as a whole, in a new process: start, checks,
   probabilities, noise rates, noise map, mended label, pictures; no student.
 
-Peak memory is that of the process as the kernel counts it (`peak`), which includes pages of mapped
-files that it would drop at any time, and without those (`anonymous`, sampled every 20 ms).
+`seconds` depend on what else the machine does (`load`, of the last minute); `cpu_seconds`, of all
+threads together, hardly do.  Peak memory is that of the process as the kernel counts it (`peak`),
+which includes pages of mapped files that it would drop at any time, and without those
+(`anonymous`, sampled every 20 ms).
 Writes benchmarks/results/reading.json.
 """
 
@@ -123,6 +125,7 @@ def measure(command: list[str]) -> dict[str, float]:
             raise RuntimeError(f"{command}: {said.read().decode()}")
     return {
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_mib": round(usage.ru_maxrss * 1024 / MIB),
         "anonymous_mib": round(highest[0] / MIB),
     }
@@ -135,10 +138,11 @@ def read_plainly(work: Path, kind: str) -> dict[str, dict[str, float]]:
     codes = {"probabilities": READ_PROBABILITIES.format(path=path, member=member)}
     for name, folder in (("label", "masks"), ("image", "images")):
         codes[name] = READ_NIFTI.format(path=str(work / "data" / folder / f"{CASE}.nii.gz"))
-    empty = measure([sys.executable, "-c", "import numpy, nibabel"])["seconds"]
+    empty = measure([sys.executable, "-c", "import numpy, nibabel"])
     found = {name: measure([sys.executable, "-c", code]) for name, code in codes.items()}
     for one in found.values():
-        one["seconds"] = round(max(one["seconds"] - empty, 0), 2)
+        for unit in ("seconds", "cpu_seconds"):
+            one[unit] = round(max(one[unit] - empty[unit], 0), 2)
     return found
 
 
@@ -161,16 +165,20 @@ def compare(work: Path, kind: str, state: str, repeats: int) -> dict[str, Any]:
         if state == "cold":
             forget(work)
         audits.append(audit(work, kind, len(list(work.glob("run_*"))) + number))
-    names = list(readings[0])
-    best = {name: min(each[name]["seconds"] for each in readings) for name in names}
-    fastest = min(audits, key=lambda each: each["seconds"])
-    reading = round(sum(best.values()), 2)
-    return {
-        "files": kind, "cache": state, "reading_seconds": best, "reading_total": reading,
-        "audit": fastest, "ratio": round(fastest["seconds"] / reading, 2),
-        "audit_peak_mib": max(each["peak_mib"] for each in audits),
-        "audit_anonymous_mib": max(each["anonymous_mib"] for each in audits),
-    }  # fmt: skip
+
+    def best(unit: str) -> dict[str, float]:
+        return {name: min(each[name][unit] for each in readings) for name in readings[0]}
+
+    row: dict[str, Any] = {"files": kind, "cache": state, "load": round(os.getloadavg()[0], 1)}
+    for unit in ("seconds", "cpu_seconds"):
+        reading, audited = sum(best(unit).values()), min(each[unit] for each in audits)
+        row[unit] = {
+            "reading": best(unit), "reading_total": round(reading, 2), "audit": audited,
+            "ratio": round(audited / reading, 2),
+        }  # fmt: skip
+    for memory in ("peak_mib", "anonymous_mib"):
+        row[f"audit_{memory}"] = max(each[memory] for each in audits)
+    return row
 
 
 def main() -> None:
