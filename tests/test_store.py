@@ -305,3 +305,22 @@ def test_masks_are_listed_worst_first_and_unknown_ones_last(run: Run) -> None:
     listed = [(row["case"], row["agreement"]) for row in run.read_masks_table()]
     assert listed == [(ids[1], "0.2"), (ids[2], "0.2"), (ids[0], "0.9"), (ids[1], ""), (ids[3], "")]
     assert run.doubted() == {ids[0]: set(), ids[1]: {"heart"}, ids[2]: {"lung"}, ids[3]: set()}
+
+
+def test_finding_masks_come_back_whole_or_in_part(run: Run) -> None:
+    case = run.cases[0]
+    masks = {1: np.eye(5, 9, dtype=bool), 2: np.ones((1, 1), bool), 7: np.zeros((2, 3), bool)}
+    run.write_finding_masks(case, masks)
+    back = run.read_finding_masks(case)
+    assert list(back) == [1, 2, 7]
+    assert all(np.array_equal(back[number], mask) for number, mask in masks.items())
+    some = run.read_finding_masks(case, [7, 1])
+    assert set(some) == {1, 7}
+    assert np.array_equal(some[1], masks[1])
+    path = run.root / "findings" / f"{case.id}.npz"
+    first = path.read_bytes()
+    run.write_finding_masks(case, masks)
+    assert path.read_bytes() == first
+    path.write_bytes(first[:60])
+    with pytest.raises(UnreadableFileError, match=r"\.npz"):
+        run.read_finding_masks(case)

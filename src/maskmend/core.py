@@ -231,6 +231,68 @@ def digest_of(case_ids: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with one mask, and where: connected flagged pixels, or a whole mask.
+
+    id: 12 hexadecimal digits that follow from case, plane, type and pixels, so that the same
+    finding has the same id after another ranking.  number: 1, 2, ... within its case.  plane: index
+    of the plane of the labels.  structure: the one concerned.  type: see `docs/findings.md`.
+    given, suggested: names of the classes that most of its pixels have, and should have.
+    size: in `unit`, the pixels x the content of one ("px", "mm2", "mm3").  share: of the
+    structure's pixels, given or suggested, whichever are more; in (0, 1].  distance: greatest
+    distance of its pixels to the boundary of the given structure in mm (or pixels), NaN where
+    nothing is given.  margin: mean probability of the suggested minus that of the given class.
+    box: first index and the one after the last, along each axis.  best_slice: index along the
+    first axis of a volume; None of a picture.  centroid: mean index along each axis.  score: the
+    expected gain of looking at it, higher first.
+    """
+
+    id: str
+    case: str
+    number: int
+    plane: int
+    structure: str
+    type: str
+    given: str
+    suggested: str
+    pixels: int
+    size: float
+    unit: str
+    share: float
+    distance: float
+    margin: float
+    box: tuple[tuple[int, int], ...]
+    best_slice: int | None
+    centroid: tuple[float, ...]
+    score: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reviewer said of a finding, or of a whole case; never changed once it is stored.
+
+    number: 1, 2, ... in the order of arrival.  time: UTC, ISO 8601 with milliseconds.  finding:
+    its id, or None of a decision on all findings of the case together.  verdict: accept, reject,
+    unsure, edit, comment, or undo (of `undoes`, a number).  before: SHA-256 of the plane's given
+    labels.  runs: of an edit, (start, length, class) of pixels in C order of the plane's array;
+    the given labels with these painted over are what the reviewer wants.  after: SHA-256 of what
+    it makes of the plane, None where nothing changes.
+    """
+
+    number: int
+    time: str
+    reviewer: str
+    case: str
+    finding: str | None
+    verdict: str
+    comment: str = ""
+    undoes: int | None = None
+    before: str | None = None
+    after: str | None = None
+    runs: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class TrainingProgress:
     """One finished epoch.  loss: its mean.  monitor_dice: on held-out training cases."""
 

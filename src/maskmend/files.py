@@ -15,6 +15,8 @@ import math
 import os
 import secrets
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -191,6 +193,34 @@ def read_array(path: Path, mmap: bool = False) -> NDArray[Any]:
             remedy="Delete the file and compute it again, or restore it from its source.",
         ) from error
     return array
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write a compressed .npz atomically; the same arrays give the same bytes."""
+    with atomic_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            # a fixed date, else every writing gives other bytes
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue(),
+                             compress_type=zipfile.ZIP_DEFLATED)  # fmt: skip
+
+
+def read_arrays(path: Path, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays of a .npz, all or some; nothing is unpickled.
+
+    Raises MissingFileError, UnreadableFileError.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in (stored.files if names is None else names)}
+    except FileNotFoundError as error:
+        raise missing(path) from error
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UnreadableFileError(
+            str(path), expected="a complete .npz of numbers", got=str(error),
+            remedy="Delete it and run the step again that writes it.",
+        ) from error  # fmt: skip
 
 
 def read_array_at(url: str) -> NDArray[Any]:

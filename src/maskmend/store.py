@@ -5,6 +5,7 @@ Lightning writes its checkpoints and logs into the folders that `Run.training_fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -389,6 +390,31 @@ class Run:
 
     def read_masks_table(self) -> list[dict[str, str]]:
         return files.read_csv(self.root / "masks.csv")
+
+    def write_finding_masks(self, case: Case, masks: Mapping[int, BoolArray]) -> None:
+        """findings/CASE.npz: number of a finding -> its pixels within its box, as bits."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for number, mask in masks.items():
+            arrays[str(number)] = np.packbits(mask)
+            arrays[f"{number}.shape"] = np.array(mask.shape, np.int64)
+        files.write_arrays(self._finding_masks(case), arrays)
+
+    def read_finding_masks(
+        self, case: Case, numbers: Iterable[int] | None = None
+    ) -> dict[int, BoolArray]:
+        """The pixels of findings of a case, each within its box; of all, or of some numbers."""
+        stored = files.read_arrays(self._finding_masks(case), None if numbers is None else [
+            name for number in numbers for name in (str(number), f"{number}.shape")
+        ])  # fmt: skip
+        shapes = {name: tuple(stored[f"{name}.shape"].tolist())
+                  for name in stored if not name.endswith(".shape")}  # fmt: skip
+        return {
+            int(name): np.unpackbits(stored[name], count=math.prod(shape)).reshape(shape) > 0
+            for name, shape in shapes.items()
+        }
+
+    def _finding_masks(self, case: Case) -> Path:
+        return self.root / "findings" / f"{case.id}.npz"
 
     def doubted(self) -> dict[str, set[str]]:
         """Case id -> the structures whose mask is doubted, from masks.csv."""
