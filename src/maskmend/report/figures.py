@@ -52,10 +52,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Bins:
-    """A histogram.  edges: (bins + 1,) ascending.  parts: of each series, a count a bin."""
+    """A histogram.  edges: (bins + 1,) ascending.  parts: of each series, a count a bin.
+
+    open: the lowest bin also holds all that lies below it.
+    """
 
     edges: Sequence[float]
     parts: Sequence[Sequence[int]]
+    open: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,19 +144,27 @@ def bar_chart(rows: Sequence[tuple[str, int]], words: Words) -> Markup:
 
 def line_chart(
     series: Sequence[Series], words: Words, x_range: tuple[float, float],
-    y_range: tuple[float, float], shares: bool = False, height: float = 320, width: float = WIDTH,
+    y_range: tuple[float, float], shares: bool = False, heading: str = "",
+    size: tuple[float, float] = (WIDTH, 340),
 ) -> Markup:  # fmt: skip
-    """Lines in one frame, with a legend above.  shares: both axes are written in per cent."""
+    """Lines in one frame, with a legend above.  shares: both axes are written in per cent.
+
+    size: width and height.
+    """
+    width, height = size
     shown = percent if shares else plain
     names = [one.name for one in series]
-    legend, legend_height = _legend(names, [one.dashed for one in series], width)
+    top = 22 if heading else 0
+    legend, legend_height = _legend(names, [one.dashed for one in series], width, top)
+    legend += _text(4, 14, heading, "start", "heading") if heading else ""
     y_marks, x_marks = ticks(*y_range), ticks(*x_range)
-    left = 22 + max(len(shown(mark)) for mark in y_marks) * _CHARACTER + (18 if words.y else 0)
-    frame = _Frame(left, legend_height + 10, width - 16, height - 44, x_range, y_range)
+    left = 14 + max(len(shown(mark)) for mark in y_marks) * _CHARACTER + (18 if words.y else 0)
+    bottom = height - (44 if words.x else 28)
+    frame = _Frame(left, legend_height + 10, width - 24, bottom, x_range, y_range)
     parts = [legend, _x_axis(frame, x_marks, shown, words.x), _y_axis(frame, y_marks, shown, words.y)]
     for index, one in enumerate(series):
         points = [(frame.x(x), frame.y(y)) for x, y in one.points if math.isfinite(y)]
-        kind = f"series s{index}" + (" dashed" if one.dashed else "")
+        kind = "series dashed" if one.dashed else f"series s{index}"
         if len(points) == 1:
             (x, y), = points
             parts.append(f'<circle class="dot s{index}" cx="{_n(x)}" cy="{_n(y)}" r="3.5"/>')
@@ -170,12 +182,18 @@ def histogram(
     """
     totals = [sum(counts) for counts in zip(*bins.parts, strict=True)]
     highest = max(totals, default=0) or 1
-    y_marks = [mark for mark in ticks(0, highest, 3) if mark == int(mark)]
+    y_marks = [mark for mark in ticks(0, highest, 4) if mark == int(mark)]
     left = 16 + max(len(plain(mark)) for mark in y_marks) * _CHARACTER + 16
     frame = _Frame(left, 36, width - 12, height - 40, (bins.edges[0], bins.edges[-1]), (0, highest))
+    marks = ticks(bins.edges[0], bins.edges[-1], 4)
+    lowest = None
+    if bins.open:
+        # where the axis begins is not always a round number
+        lowest = bins.edges[0]
+        marks = [lowest, *(mark for mark in marks if frame.x(mark) - frame.left > 40)]
     parts = [
         _text(frame.left, 14, _cut(words.title, width - frame.left), "start", "heading"),
-        _x_axis(frame, ticks(bins.edges[0], bins.edges[-1], 4), plain, words.x),
+        _x_axis(frame, marks, lambda mark: f"≤ {mark:g}" if mark == lowest else f"{mark:g}", words.x),
         _y_axis(frame, y_marks, plain, words.y),
     ]
     for index in range(len(bins.edges) - 1):
@@ -230,16 +248,18 @@ def _y_axis(frame: _Frame, marks: Sequence[float], shown: Callable[[float], str]
     return "".join(parts)
 
 
-def _legend(names: Sequence[str], dashed: Sequence[bool], width: float) -> tuple[str, float]:
-    """Its drawing, and how high it is; nothing for a single line."""
+def _legend(
+    names: Sequence[str], dashed: Sequence[bool], width: float, top: float
+) -> tuple[str, float]:
+    """Its drawing, and where it ends; nothing for a single line."""
     if len(names) < 2:
-        return "", 0
-    parts, x, y = [], 8.0, 12.0
+        return "", top
+    parts, x, y = [], 8.0, top + 12.0
     for index, name in enumerate(names):
         needed = 26 + len(name) * _CHARACTER + 18
         if x + needed > width and x > 8:
             x, y = 8.0, y + 18
-        kind = f"series s{index}" + (" dashed" if dashed[index] else "")
+        kind = "series dashed" if dashed[index] else f"series s{index}"
         parts.append(_line((x, y), (x + 20, y), kind))
         parts.append(_text(x + 26, y + 4, name, "start"))
         x += needed

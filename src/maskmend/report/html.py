@@ -62,18 +62,17 @@ class Step:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """A case to look at.  drawings: of the whole picture, and nearer."""
+    """A case to look at.  drawings: of the whole picture, and nearer.  facts: under the tables."""
 
     name: str
-    facts: Sequence[str]
     drawings: Sequence[Markup]
-    findings: Shown
-    more: str = ""
+    tables: Sequence[Shown]
+    facts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A chapter.  id: of its heading.  All parts stand in this order; what is empty is not shown."""
+    """A chapter.  id: of its heading.  What is empty is not shown."""
 
     id: str
     title: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -21,6 +21,9 @@ LONGER_SIDE = 320.0
 MOST_PIXELS = 384
 """Along the longer side of an embedded image."""
 
+_OFFSETS = {"given": -3, "both": 4, "suggested": 11}
+"""Of a name below the middle of its mask: two that meet stand above each other."""
+
 
 @dataclass(frozen=True)
 class Box:
@@ -35,14 +38,16 @@ class Box:
 class View:
     """What is shown of one case.
 
-    picture: (H, W, 3) bytes.  given, suggested: (H, W) of each structure shown.  steps: height and
-    width of a pixel, of which only the ratio counts.  edges: what lies at the top and at the left,
+    picture: (H, W, 3) bytes.  given, suggested: (H, W) of each structure shown.  names: of the
+    structures, written where there are several; () for none.  steps: height and width of a pixel,
+    of which only the ratio counts.  boxes: marked findings.  edges: what lies at the top and at the left,
     as "A" and "R"; "" where nobody knows.
     """
 
     picture: Picture
     given: Sequence[BoolArray]
     suggested: Sequence[BoolArray]
+    names: Sequence[str] = ()
     steps: tuple[float, float] = (1.0, 1.0)
     boxes: Sequence[Box] = ()
     edges: tuple[str, str] = ("", "")
@@ -55,10 +60,7 @@ class View:
             if _within(box.rows, rows) and _within(box.columns, columns)
         ]
         cut = slice(*rows), slice(*columns)
-        return View(
-            self.picture[cut], [mask[cut] for mask in self.given],
-            [mask[cut] for mask in self.suggested], self.steps, inside, self.edges,
-        )  # fmt: skip
+        return self._cut(cut, inside)
 
     def flipped(self, rows: bool, columns: bool) -> View:
         """Turned over, so that another side is at the top or at the left."""
@@ -69,9 +71,12 @@ class View:
                 _turned(box.columns, width) if columns else box.columns, box.label)
             for box in self.boxes
         ]  # fmt: skip
-        return View(
-            self.picture[turn], [mask[turn] for mask in self.given],
-            [mask[turn] for mask in self.suggested], self.steps, boxes, self.edges,
+        return self._cut(turn, boxes)
+
+    def _cut(self, cut: tuple[slice, slice], boxes: Sequence[Box]) -> View:
+        return replace(
+            self, picture=self.picture[cut], given=[mask[cut] for mask in self.given],
+            suggested=[mask[cut] for mask in self.suggested], boxes=boxes,
         )  # fmt: skip
 
 
@@ -89,6 +94,8 @@ def draw_view(view: View, description: str) -> Markup:
     parts += [f'<path class="halo" d="{path}"/>' for _, path in paths if path]
     parts += [f'<path class="{kind}" d="{path}"/>' for kind, path in paths if path]
     parts += [_box(box, view, scale) for box in view.boxes]
+    if len(view.names) > 1:
+        parts += [_name(*each, shown) for each in _named(view)]
     top, left = view.edges
     if top:
         parts.append(f'<text x="{shown[1] / 2:.1f}" y="14" text-anchor="middle">{escape(top)}</text>')
@@ -144,6 +151,26 @@ def _box(box: Box, view: View, scale: float) -> str:
         f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
         f'<text x="{x + 2:.1f}" y="{below:.1f}">{escape(box.label)}</text>'
     )
+
+
+def _named(view: View) -> list[tuple[str, BoolArray, str]]:
+    """Name, mask and kind of what has to be told apart; once where both masks lie together."""
+    named = []
+    for name, given, suggested in zip(view.names, view.given, view.suggested, strict=True):
+        if np.count_nonzero(given & suggested) * 2 > np.count_nonzero(given | suggested):
+            named.append((name, suggested, "both"))
+            continue
+        kinds = (("given", given), ("suggested", suggested))
+        named += [(name, mask, kind) for kind, mask in kinds if mask.any()]
+    return named
+
+
+def _name(name: str, mask: BoolArray, kind: str, shown: tuple[float, float]) -> str:
+    """A name in the middle of its mask, that of the given one above that of the suggested one."""
+    rows, columns = np.nonzero(mask)
+    y = (rows.mean() + 0.5) / mask.shape[0] * shown[0] + _OFFSETS[kind]
+    x = (columns.mean() + 0.5) / mask.shape[1] * shown[1]
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(name)}</text>'
 
 
 def _shifted(pair: tuple[int, int], by: tuple[int, int]) -> tuple[int, int]:

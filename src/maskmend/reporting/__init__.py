@@ -65,9 +65,10 @@ def gather(run: Run, folder: str, workers: Workers) -> Page:
         left_out_section(run, names),
         understood_section(run, names),
     ]
+    splits = ("split " if len(run.source.splits) == 1 else "splits ") + ", ".join(run.source.splits)
     return Page(
-        title=f"How good are the labels of {names.dataset}?",
-        subtitle=f"Run {names.run}, splits {', '.join(run.source.splits)}",
+        title="How good are these labels?",
+        subtitle=f"Data set {names.dataset}, {splits} · run {names.run}",
         warnings=[sentence[:1].upper() + sentence[1:] for sentence in too_good(run)],
         headline=summary.headline, summary=summary.sentences, facts=summary.facts,
         steps=summary.steps, sections=sections, folder=folder,

@@ -16,6 +16,7 @@ from maskmend.store import Run
 
 _WIDTHS = (0.005, 0.01, 0.02, 0.025, 0.05)
 _MOST_BINS = 24
+_BINS_OF_BELIEF = 5
 
 
 def agreement_section(run: Run) -> Section:
@@ -27,19 +28,22 @@ def agreement_section(run: Run) -> Section:
                for row in rows if row["structure"] == name and row["agreement"]]
         for name in structures
     }  # fmt: skip
-    known = [dice for masks in by_structure.values() for dice, _ in masks]
-    edges = _edges(min(known, default=0.0))
     drawings, numbers = [], []
     for name, masks in by_structure.items():
         limit = _threshold([dice for dice, _ in masks], run.settings.flag.doubt_ratio)
+        lowest = min((dice for dice, _ in masks), default=0.0)
+        edges = _edges(lowest, limit)
         parts = [_counts(masks, edges, doubted) for doubted in (False, True)]
-        drawings.append(histogram(Bins(edges, parts), _words(name, masks, limit), limit))
+        bins = Bins(edges, parts, lowest < edges[0])
+        drawings.append(histogram(bins, _words(name, masks, limit), limit))
         for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            low = min(low, lowest) if index == 0 else low
             numbers.append([name, low, high, parts[0][index], parts[1][index], limit])
     header = ["structure", "agreement_from", "agreement_to", "believed", "doubted", "threshold"]
     caption = (
         "Masks by their agreement (Dice) with the prediction; the dashed line is the threshold "
-        "below which a mask is doubted. Each mask: masks.csv."
+        "below which a mask is doubted. Each structure has its own scale; where it begins with ≤, "
+        "the first bar holds all below. Each mask: masks.csv."
     )
     figure = Figure(
         "agreement", caption, drawings, Table(header, numbers), ("believed", "doubted")
@@ -63,10 +67,15 @@ def _threshold(dices: list[float], ratio: float) -> float | None:
     return 1 - limit if math.isfinite(limit) else None
 
 
-def _edges(lowest: float) -> list[float]:
-    """Edges of equal bins from below the lowest value to 1, round numbers."""
-    width = next((w for w in _WIDTHS if (1 - lowest) / w <= _MOST_BINS), _WIDTHS[-1])
-    bins = max(math.ceil((1 - lowest) / width - 1e-9), 4)
+def _edges(lowest: float, limit: float | None) -> list[float]:
+    """Edges of equal bins up to 1, round numbers, narrow enough to see the masks that are believed.
+
+    They begin below the lowest value, unless that needs too many: the lowest bin then has all that
+    lies below it, too.
+    """
+    believed = (1 - (lowest if limit is None else limit)) / _BINS_OF_BELIEF
+    width = max((w for w in _WIDTHS if w <= believed), default=_WIDTHS[0])
+    bins = min(max(math.ceil((1 - lowest) / width - 1e-9), 4), _MOST_BINS)
     return [round(1 - width * k, 6) for k in range(bins, -1, -1)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskmend import files
 from maskmend.core import FloatArray
-from maskmend.report.figures import Series, Words, line_chart
+from maskmend.report.figures import Series, Words, line_chart, percent
 from maskmend.report.html import Figure, Section
 from maskmend.report.tables import Cell, Table
 from maskmend.reporting.found import Found
@@ -55,8 +55,8 @@ def effort_section(run: Run, effort: Effort, found: Found) -> Section:
         return Section("effort", title, ["Nothing is flagged, so there is no error to look for."])
     total = len(run.cases)
     order = (
-        "by the rank in cases.csv" if found.ranked
-        else "the cases with the largest change first, since there is no ranking yet"
+        "in the order of the ranking, cases.csv" if found.ranked
+        else "with the largest change first, since there is no ranking yet"
     )  # fmt: skip
     sentences = [
         f"Cases are taken {order}. An error of a mask is 1 - Dice, so that small structures count "
@@ -67,8 +67,8 @@ def effort_section(run: Run, effort: Effort, found: Found) -> Section:
     needed = effort.needed()
     if needed is not None:
         sentences.append(
-            f"{count(needed, 'case')} of {total:,} ({share(needed / total)}) hold "
-            f"{GOAL:.0%} of the estimated errors.".replace("%)", "%)")
+            f"The first {count(needed, 'case')} of {total:,} ({share(needed / total)}) hold "
+            f"{percent(GOAL)} of the estimated errors."
         )
     if effort.true is not None:
         sentences.append(
@@ -100,13 +100,13 @@ def _figure(effort: Effort, total: int) -> Figure:
     ]
     header = ["cases", "share_of_cases", *(f"{column}_share_of_errors" for column, _ in columns)]
     caption = "Share of the errors found against the share of the cases looked at."
-    drawing = line_chart(series, words, (0, 1), (0, 1), shares=True, height=340)
+    drawing = line_chart(series, words, (0, 1), (0, 1), shares=True)
     return Figure("errors_found", caption, [drawing], Table(header, rows))
 
 
 def _heard(column: str, values: FloatArray) -> str:
     at = {part: values[max(round(part * len(values)), 1) - 1] for part in (0.1, 0.25, 0.5)}
-    said = ", ".join(f"{found:.0%} after {part:.0%} of the cases" for part, found in at.items())
+    said = ", ".join(f"{percent(round(found, 2))} after {percent(part)} of the cases" for part, found in at.items())
     return f"{column}: {said}"
 
 

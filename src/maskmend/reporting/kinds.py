@@ -16,7 +16,7 @@ from maskmend.store import Run
 LISTED = 25
 """Findings in the table; all are in findings.csv."""
 
-HEADER = ("", "structure", "type", "given → suggested", "size", "of the structure", "margin")
+HEADER = ("", "structure", "type", "given → suggested", "size", "share", "margin")
 
 
 def findings_section(run: Run, found: Found) -> Section:
@@ -24,7 +24,7 @@ def findings_section(run: Run, found: Found) -> Section:
     title = "Findings by type and structure"
     if found.findings is None:
         return Section("findings", title, [
-            "There are no findings yet: `maskmend rank` groups flagged pixels into findings, says "
+            "There are no findings yet: maskmend rank groups flagged pixels into findings, says "
             "of what type each is, and writes findings.csv. Make the report again after that."
         ])  # fmt: skip
     if not found.findings:
@@ -33,7 +33,8 @@ def findings_section(run: Run, found: Found) -> Section:
     cases = len({finding.case for finding in found.findings})
     sentences = [
         f"{count(len(found.findings), 'finding')} in {count(cases, 'case')}; all of them, with "
-        "their places, are in findings.csv of the run."
+        "their places, are in findings.csv of the run. Share: of the structure's pixels. Margin: by how "
+        "much the suggested class is more probable than the given one."
     ]
     meanings = [f"{name}: {MEANINGS[name]}." for name in types if name in MEANINGS]
     first = found.findings[:LISTED]

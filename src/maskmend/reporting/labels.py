@@ -72,7 +72,7 @@ def label_section(run: Run, noise: Sequence[Noise]) -> Section:
             pairs = [_pairs_table(plane)]
     return Section(
         "labels", "How good the labels are", sentences, [Shown(header, rows, (1, 2, 3, 4, 5))],
-        [_rates_figure(noise), _transitions(planes)], matrices, after=pairs,
+        [_rates_figure(noise), _transitions(planes, run.dataset.scheme.overlapping)], matrices, after=pairs,
     )  # fmt: skip
 
 
@@ -98,7 +98,7 @@ def _rates_figure(noise: Sequence[Noise]) -> Figure:
     )  # fmt: skip
 
 
-def _transitions(planes: dict[str, Any]) -> Figure:
+def _transitions(planes: dict[str, Any], overlapping: bool) -> Figure:
     """The numbers of the matrices; they are drawn as tables."""
     rows: list[Sequence[Cell]] = []
     for plane, counts in planes.items():
@@ -111,9 +111,13 @@ def _transitions(planes: dict[str, Any]) -> Figure:
                 )  # fmt: skip
     header = ["plane", "given", "true", "true_given_given", "given_given_true", "joint"]
     caption = (
-        "Transition matrices, of which the table above shows what is wrong: the share of each true "
-        "class among the pixels of a given one, and the reverse."
-    )
+        "Transition matrices: the share of each true class among the pixels of a given one, and the "
+        "reverse. Of structures that may overlap each has its own, with the background as the only "
+        "other class; the table above has what is wrong in it."
+        if overlapping else
+        "Transition matrices: the share of each true class among the pixels of a given one, and the "
+        "reverse."
+    )  # fmt: skip
     return Figure("transitions", caption, [], Table(header, rows))
 
 

@@ -15,6 +15,8 @@ from maskmend.store import Run
 MOST = 10
 """Lines of a chart; of more trainings the first are drawn, all are in the CSV."""
 
+_SIZE = (310.0, 220.0)
+
 
 @dataclass(frozen=True)
 class History:
@@ -58,24 +60,24 @@ def training_section(run: Run) -> Section:
         mine = [history for history in histories if history.kind == kind]
         if mine:
             ends = ", ".join(f"{_label(h)} {score(h.epochs[-1][2])}" for h in mine if h.epochs)
-            sentences.append(f"{count(len(mine), kind)}; Dice at the end: {ends}.".capitalize())
+            sentences.append(f"{count(len(mine), kind)}, Dice at the end: {ends}.")
             figures.append(_figure(kind, mine))
     return Section("training", title, sentences, figures=figures)
 
 
 def _figure(kind: str, histories: Sequence[History]) -> Figure:
     drawings = []
-    for column, name in ((1, "loss"), (2, "Dice on held-out training cases")):
+    for column, name in ((1, "Loss"), (2, "Dice on held-out training cases")):
         drawn = [h for h in histories[:MOST] if h.epochs]
         series = [Series(_label(h), [(row[0], row[column]) for row in h.epochs]) for h in drawn]
         values = [y for one in series for _, y in one.points if y == y]
         last = max((row[0] for h in drawn for row in h.epochs), default=1)
         top = 1.0 if column == 2 else max(values, default=1.0) * 1.05 or 1.0
         heard = "; ".join(f"{one.name} ends at {score(one.points[-1][1])}" for one in series)
-        words = Words(f"{kind.capitalize()}s: {name}", heard, "epoch", name)
+        words = Words(f"{kind.capitalize()}s: {name}", heard, "epoch")
         # a single epoch is a point, in the middle of something
         x_range = (1, last) if last > 1 else (0, 2)
-        drawings.append(line_chart(series, words, x_range, (0, top), height=240, width=430))
+        drawings.append(line_chart(series, words, x_range, (0, top), heading=name, size=_SIZE))
     rows: list[Sequence[Cell]] = [[h.kind, h.name, *row] for h in histories for row in h.epochs]
     header = ["kind", "training", "epoch", "loss", "monitor_dice"]
     more = f" The first {MOST} of {len(histories)} are drawn." if len(histories) > MOST else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import yaml
@@ -16,29 +16,50 @@ from maskmend.settings import Settings
 from maskmend.store import Run
 
 PACKAGES = ("numpy", "scipy", "nibabel", "pydicom", "torch", "lightning", "monai")
+TEACHER, STUDENT = "crossfit.teacher.", "student."
 LEFT_OUT = 50
 """Cases that are listed; all are in the CSV."""
+
+_Lines = Mapping[str, tuple[str, str]]
 
 
 def settings_section(run: Run) -> Section:
     """Every setting, with its default, and the versions."""
-    rows = [
-        [name, value, "" if value == default else default, meaning]
-        for (name, value, meaning), (_, default, _) in zip(
-            _lines(run.settings), _lines(Settings()), strict=True
-        )
+    mine, defaults = dict(_lines(run.settings)), dict(_lines(Settings()))
+    alone = [name for name in mine if not name.startswith((TEACHER, STUDENT))]
+    rows = [[name, mine[name][0], _other(mine, defaults, name), mine[name][1]] for name in alone]
+    trained = [name.removeprefix(STUDENT) for name in mine if name.startswith(STUDENT)]
+    columns = [
+        [name, *(mine[kind + name][0] for kind in (TEACHER, STUDENT)),
+         _both(*(_other(mine, defaults, kind + name) for kind in (TEACHER, STUDENT))),
+         mine[STUDENT + name][1]]
+        for name in trained
+    ]  # fmt: skip
+    made_by = run.read_json("run.json")["version"]
+    installed = [f"{name} {found}" for name in PACKAGES if (found := _installed(name))]
+    sentences = [
+        f"The run was made by maskmend {made_by}, this report by maskmend {version('maskmend')} "
+        f"with Python {platform.python_version()}, {', '.join(installed)}.",
+        "The settings are those of settings.yaml in the run. Where a value is not the default, the "
+        "default is named; a default of null is filled in from the data.",
     ]
-    made_by = str(run.read_json("run.json")["version"])
-    versions = [["maskmend, of the run", made_by], ["maskmend, of this report", version("maskmend")],
-                ["Python", platform.python_version()]]  # fmt: skip
-    versions += [[name, found] for name in PACKAGES if (found := _installed(name))]
     return Section(
-        "settings", "Settings and versions",
-        ["The settings are those of settings.yaml in the run; where a value is not the default, the "
-         "default stands beside it. null settings of a training were filled in from the data."],
-        [Shown(("package", "version"), versions)],
-        after=[Shown(("setting", "value", "default", "meaning"), rows)],
+        "settings", "Settings and versions", sentences,
+        [Shown(("setting", "value", "default", "meaning"), rows),
+         Shown(("of a training", "teachers", "student", "default", "meaning"), columns)],
     )  # fmt: skip
+
+
+def _other(mine: _Lines, defaults: _Lines, name: str) -> str:
+    """The default, where the value is another."""
+    return "" if mine[name] == defaults[name] else defaults[name][0]
+
+
+def _both(of_teacher: str, of_student: str) -> str:
+    """Defaults that may differ."""
+    if of_teacher and of_student and of_teacher != of_student:
+        return f"{of_teacher} / {of_student}"
+    return of_teacher or of_student
 
 
 def left_out_section(run: Run, names: Names) -> Section:
@@ -67,15 +88,15 @@ def understood_section(run: Run, names: Names) -> Section:
     )  # fmt: skip
 
 
-def _lines(group: BaseModel, prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """Name, value and meaning of each setting."""
+def _lines(group: BaseModel, prefix: str = "") -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name of each setting, and its value and meaning."""
     for name, field in type(group).model_fields.items():
         value = getattr(group, name)
         if isinstance(value, BaseModel):
             yield from _lines(value, f"{prefix}{name}.")
         else:
             text = yaml.safe_dump(value, default_flow_style=True, width=10_000).splitlines()[0]
-            yield f"{prefix}{name}", text, field.description or ""
+            yield f"{prefix}{name}", (text, (field.description or "").replace("`", ""))
 
 
 def _installed(name: str) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maskmend import files
+from maskmend.report.figures import percent
 from maskmend.report.html import Step
 from maskmend.reporting.effort import GOAL, Effort
 from maskmend.reporting.found import Found
@@ -58,7 +59,8 @@ def summarise(run: Run, names: Names, gathered: Gathered) -> Summary:
     sentences = [
         _origin(run), _by_structure(run, doubted), _noise_sentence(gathered.noise),
         f"Expected Dice of the labels with the truth, averaged over all masks: {score(now)} now, "
-        f"{score(after)} with every suggestion taken. Both are estimates from the predictions.",
+        f"{score(after)} with every suggestion taken. Both are estimates from the predictions, and an "
+        "unsure prediction lowers both: it is the difference that counts.",
         *_truth(run), *_effort_sentence(run, gathered.effort), *_types(found),
     ]  # fmt: skip
     needed = gathered.effort.needed()
@@ -66,7 +68,7 @@ def summarise(run: Run, names: Names, gathered: Gathered) -> Summary:
         (f"{len(run.cases):,}", f"cases, {masks:,} masks"),
         (f"{total:,}", "masks doubted"),
         (f"{score(now)} → {score(after)}", "expected Dice now → after (estimate)"),
-        ("–" if needed is None else f"{needed:,}", f"cases hold {GOAL:.0%} of the estimated errors"),
+        ("–" if needed is None else f"{needed:,}", f"cases hold {percent(GOAL)} of the estimated errors"),
     ]
     steps = _steps(run, names, found, total)
     return Summary(headline, [s for s in sentences if s], facts, steps)
@@ -143,7 +145,7 @@ def _effort_sentence(run: Run, effort: Effort) -> list[str]:
         return []
     return [
         f"If the suggestions are right, the first {count(needed, 'case')} of the ranking "
-        f"({share(needed / len(run.cases))}) hold {GOAL:.0%} of the errors."
+        f"({share(needed / len(run.cases))}) hold {percent(GOAL)} of the errors."
     ]
 
 

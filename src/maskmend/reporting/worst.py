@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from maskmend.report.tables import Cell, Table
 from maskmend.reporting.found import Found
 from maskmend.reporting.kinds import HEADER, finding_cells
 from maskmend.reporting.measuring import Measured, suggested
-from maskmend.reporting.names import count, score, share
+from maskmend.reporting.names import count, score
 from maskmend.showing import shown_slice
 from maskmend.store import Run
 
@@ -24,6 +25,9 @@ SHOWN = 12
 
 LISTED = 5
 """Findings that are listed of a case, and marked in its picture."""
+
+NAMED = 4
+"""Structures whose names are written into a picture at most; more hide it."""
 
 _NEAR = 0.5
 """A nearer view is shown where it has at most this share of the picture."""
@@ -88,32 +92,30 @@ def _worst_case(
     near = _nearer(view)
     if near is not None:
         drawings.append(draw_view(near, _heard(case, concerned, at, ", nearer")))
-    facts = [
-        f"{name}: expected Dice {score(measured.now[index, k])} now, "
-        f"{score(measured.after[index, k])} with every suggestion taken."
-        for k, name in enumerate(structures) if name in concerned
-    ][:LISTED]  # fmt: skip
+    facts = []
     if at is not None:
-        facts.append(f"Slice {at.index} along axis {at.axis} of {grid.shape[at.axis]}, from 0.")
+        last = grid.shape[at.axis] - 1
+        facts.append(f"Shown: slice {at.index} of 0 to {last} along axis {at.axis}.")
     more = len(findings) - len(listed)
-    return WorstCase(
-        case.id, facts, drawings, _table(run, listed, index, measured),
-        f"{count(more, 'more finding')} in findings.csv." if more else "",
-    )  # fmt: skip
+    if more:
+        facts.append(f"{count(more, 'more finding')} of this case in findings.csv.")
+    tables = [_masks_table(structures, index, measured)]
+    if listed:
+        tables.insert(0, Shown(HEADER, [finding_cells(each) for each in listed], (4, 5, 6)))
+    return WorstCase(case.id, drawings, tables, facts)
 
 
-def _table(
-    run: Run, findings: Sequence[Finding], index: int, measured: Measured
-) -> Shown:
-    """Its findings; without any, how much each structure would change."""
-    if findings:
-        return Shown(HEADER, [finding_cells(finding) for finding in findings], (4, 5, 6))
+def _masks_table(structures: Sequence[str], index: int, measured: Measured) -> Shown:
+    """What would change in each structure that changes, and what for."""
+    change, now, after = (values[index] for values in
+                          (measured.change, measured.now, measured.after))  # fmt: skip
+    changing = [k for k in np.argsort(-np.nan_to_num(change), kind="stable") if change[k] > 0]
     rows = [
-        [name, share(float(measured.change[index, number]))]
-        for number, name in enumerate(run.dataset.scheme.structures)
-        if measured.change[index, number] > 0
+        [structures[k], score(1 - change[k]), score(now[k]), score(after[k])]
+        for k in changing[:LISTED]
     ]
-    return Shown(("structure", "change (1 - Dice)"), rows[:LISTED], (1,))
+    header = ("structure", "Dice given, suggested", "expected Dice now", "after")
+    return Shown(header, rows, (1, 2, 3))
 
 
 def _slice(
@@ -139,7 +141,8 @@ def _view(
     if at is not None:
         image = np.take(image, at.index, axis=at.axis + 1)
     steps = [step for axis, step in enumerate(grid.steps) if at is None or axis != at.axis]
-    return View(window(image), masks(given), masks(mended), (steps[0], steps[1]))
+    names = concerned if len(concerned) <= NAMED else ()
+    return View(window(image), masks(given), masks(mended), names, (steps[0], steps[1]))
 
 
 def _with_boxes(view: View, findings: Sequence[Finding], at: Slice | None) -> View:
@@ -152,7 +155,7 @@ def _with_boxes(view: View, findings: Sequence[Finding], at: Slice | None) -> Vi
             if not first <= at.index < end:
                 continue
         boxes.append(Box(box[0], box[1], f"{finding.number}"))
-    return View(view.picture, view.given, view.suggested, view.steps, boxes)
+    return replace(view, boxes=boxes)
 
 
 def _radiological(view: View, grid: Grid, at: Slice | None) -> View:
@@ -165,11 +168,7 @@ def _radiological(view: View, grid: Grid, at: Slice | None) -> View:
         world = int(np.argmax(np.abs(directions[:, axis])))
         turns.append(bool(directions[world, axis] > 0))
         letters.append("RAS"[world])
-    turned = view.flipped(*turns)
-    return View(
-        turned.picture, turned.given, turned.suggested, turned.steps, turned.boxes,
-        (letters[0], letters[1]),
-    )  # fmt: skip
+    return replace(view.flipped(*turns), edges=(letters[0], letters[1]))
 
 
 def _nearer(view: View) -> View | None:
