@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maskmend.stages import export as export
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
+    from maskmend.stages import rank as rank
     from maskmend.stages import train as train
     from maskmend.stages import write_report as write_report
     from maskmend.store import Run as Run
@@ -61,6 +62,7 @@ _HOMES = {
     "load_settings": "maskmend.settings",
     "open_dataset": "maskmend.datasets",
     "predict": "maskmend.stages",
+    "rank": "maskmend.stages",
     "search_on": "maskmend.execute",
     "train": "maskmend.stages",
     "write_report": "maskmend.stages",
