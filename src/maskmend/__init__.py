@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from maskmend.stages import predict as predict
     from maskmend.stages import rank as rank
     from maskmend.stages import train as train
+    from maskmend.stages import write_report as write_report
     from maskmend.store import Run as Run
     from maskmend.store import Source as Source
 
@@ -64,6 +65,7 @@ _HOMES = {
     "rank": "maskmend.stages",
     "search_on": "maskmend.execute",
     "train": "maskmend.stages",
+    "write_report": "maskmend.stages",
 }
 
 

@@ -90,6 +90,7 @@ def demo(
     typer.echo("\n" + noise_rates(result.run))
     for title, table in demo_tables(result.evaluation, result.students):
         typer.echo(f"{title}\n\n{plain(table)}")
+    typer.echo(f"Report: {run / 'report.html'}")
     typer.echo(f"Pictures: {run / 'pictures'}\nRun folder, explained in the README: {run}")
 
 
@@ -197,6 +198,7 @@ def audit(
         )  # fmt: skip
     typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
     typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
+    typer.echo(f"Report: {run / 'report.html'}")
     for sentence in too_good(done):
         typer.echo(f"\nwarning: {sentence}", err=True)
     _tell_left_out(done.left_out)
@@ -452,6 +454,23 @@ def export(
         f"Where to look, {done.findings} findings: {out / 'findings.csv'}"
     )
     _tell_left_out(opened.left_out)
+
+
+@app.command()
+def report(
+    run: RunRoot,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file; by default report.html in the run. Tables go beside it."),
+    ] = None,
+) -> None:
+    """One HTML file on how good the labels are: for reading, printing and handing on."""
+    from maskmend import stages
+    from maskmend.progress import Bar
+
+    with Bar() as bar:
+        written = stages.write_report(_reopen(run, {}), out, bar)
+    typer.echo(f"Report: {written}\nThe numbers of its figures: {written.with_suffix('')}")
 
 
 @app.command("settings")

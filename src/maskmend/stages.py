@@ -1,7 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-doctor -> corrupt -> crossfit -> flag -> correct -> rank -> train -> predict -> evaluate -> export.
-audit and demo run the steps that they need.
+doctor -> corrupt -> crossfit -> flag -> correct -> rank -> train -> predict -> evaluate -> report ->
+export.  audit and demo run the steps that they need.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.proposals import complete
+from maskmend.report.html import render
+from maskmend.reporting import check_out as check_report
+from maskmend.reporting import gather
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
@@ -273,6 +276,27 @@ def evaluate(
     return evaluation
 
 
+def write_report(
+    run: Run, out: Path | None = None, listener: Listener = QUIET, workers: Workers | None = None
+) -> Path:
+    """One HTML file on how good the labels are, and beside it the numbers of its figures as CSV.
+
+    out: by default report.html in the run; the tables go to the folder of its name without ending.
+    Needs the noise maps; says more the more of the other stages are done.  The same run gives the
+    same bytes.  Raises MissingFileError before `flag`, SettingsError for a place that is none.
+    """
+    target = run.root / "report.html" if out is None else out
+    check_report(run, target)
+    listener.say("report")
+    page = gather(run, target.stem, workers or Workers(count=run.settings.threads))
+    for figure in page.figures():
+        table = target.parent / target.stem / f"{figure.name}.csv"
+        files.write_csv(table, figure.numbers.header, figure.numbers.rows)
+    # last, since it refers to the tables
+    files.write_bytes_atomic(target, render(page).encode())
+    return target
+
+
 def export(
     run: Run, out: Path, options: ExportOptions = MENDED, listener: Listener = QUIET
 ) -> Exported:
@@ -299,7 +323,7 @@ def audit(
     splits: Path | None = None, dataset: Dataset | None = None, listener: Listener = QUIET,
     workers: Workers | None = None,
 ) -> Run:  # fmt: skip
-    """The whole way: cross-fit, flag, correct, rank, and a student on the mended labels.
+    """The whole way: cross-fit, flag, correct, rank, a student on the mended labels, the report.
 
     probabilities, out_of_sample, splits: out-of-sample probabilities that exist, as in `Existing`;
     they take the place of the cross-fit.  dataset: what the source opens to, if that is known.
@@ -320,6 +344,7 @@ def audit(
     if trained:
         train(run, settings.audit_labels, listener=listener)
     draw_cases(run, student=settings.audit_labels if trained else None)
+    write_report(run, listener=listener, workers=workers)
     return run
 
 
@@ -349,4 +374,5 @@ def demo(root: Path, seed: int = 0, listener: Listener = QUIET) -> DemoResult:
         students[name] = evaluate(open_dataset(out), clean, listener=listener)
     evaluation = evaluate(run, clean, listener=listener)
     draw_cases(run, clean, student=settings.audit_labels)
+    write_report(run, listener=listener)
     return DemoResult(run, evaluation, students)

@@ -165,13 +165,19 @@ def believed_masks(distance: FloatArray, ratio: float) -> BoolArray:
     masks or after all of them.
     A distance of 0 is that of empty masks: it is believed, and counts for nothing in the median.
     """
-    believed = np.ones(distance.shape, dtype=bool)
-    for plane, column in enumerate(distance.T):
-        # only two empty masks agree perfectly, and they tell nothing of boundaries
-        known = np.sort(column[column > 0])
-        if len(known):
-            believed[:, plane] = ~(column > _limit_of_belief(known, ratio))
+    believed: BoolArray = ~(distance > belief_limits(distance, ratio))
     return believed
+
+
+def belief_limits(distance: FloatArray, ratio: float) -> FloatArray:
+    """The largest distance at which a mask is believed, (columns,); inf where all masks are.
+
+    Arguments as of `believed_masks`.
+    """
+    # only two empty masks agree perfectly, and they tell nothing of boundaries
+    columns = [np.sort(column[column > 0]) for column in distance.T]
+    limits = [_limit_of_belief(known, ratio) if len(known) else np.inf for known in columns]
+    return np.array(limits, dtype=np.float64)
 
 
 def _limit_of_belief(known: FloatArray, ratio: float) -> float:
