@@ -2,9 +2,10 @@
 // Drawn by NiiVue: three planes and a rendering of a volume with its labels. Everything comes from
 // the review server; styles are set through the CSSOM, since the page's policy allows no others.
 
-import { Niivue, NVImage, SLICE_TYPE } from "@niivue/niivue";
+import { MULTIPLANAR_TYPE, Niivue, NVImage, SLICE_TYPE } from "@niivue/niivue";
 
 const IGNORED = 255;
+const NIFTI_INTENT_LABEL = 1002;
 const LAYERS = { given: "Given labels", suggested: "Suggested labels", decided: "Decided labels" };
 const STEPS = {
   ArrowLeft: [-1, 0, 0],
@@ -129,11 +130,14 @@ class View {
   async attach(image) {
     const niivue = new Niivue({
       dragAndDropEnabled: false,
+      clipPlaneColor: [0, 0, 0, 0],
       logLevel: "error",
       loadingText: "",
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.85, 0.2, 1],
+      crosshairWidth: 0.5,
       show3Dcrosshair: true,
+      multiplanarLayout: MULTIPLANAR_TYPE.GRID,
       multiplanarForceRender: true,
       multiplanarEqualSize: true,
       isNearestInterpolation: true,
@@ -189,6 +193,8 @@ class View {
         const volume = await this.load(address, layer);
         const names = this.classNames(plane, addresses.length);
         volume.setColormapLabel(this.colormap(names));
+        // drawn by the shader for atlases: the other one blurs tables of more than 128 values
+        volume.hdr.intent_code = NIFTI_INTENT_LABEL;
         volume.classNames = names;
         return volume;
       }),

@@ -179,8 +179,8 @@ class Tab:
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.asked.append(request.url))
+        # modules have run when it has loaded
         page.goto(site.address)
-        page.wait_for_function("window.view3d")
 
     def _heard(self, message: Any) -> None:
         if message.type in {"error", "warning"}:
@@ -230,7 +230,7 @@ def test_a_volume_and_its_labels_are_drawn_under_the_strict_policy(tab: Tab) -> 
 def test_another_layer_is_chosen_and_its_opacity(tab: Tab) -> None:
     tab.show()
     tab.page.get_by_label("Show").select_option("suggested")
-    tab.page.wait_for_function("document.querySelector('output').textContent.includes('spleen')")
+    tab.page.locator("output").filter(has_text="spleen").wait_for()
     picture = tab.picture()
     assert _tinted(picture, RED) == 0
     assert _tinted(picture, BLUE) > 5000
