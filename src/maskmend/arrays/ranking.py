@@ -1,0 +1,359 @@
+"""Scores of one mask against its out-of-sample probabilities: the higher, the more worth a look.
+
+A mask is what the labels give to one structure of one case, and is judged as a problem of two
+classes: p(x) is the probability of the structure, 1 - p(x) that of anything else.  One pass over
+the pixels gives counts (`count_mask`), from which all scores follow (`score_mask`).
+
+    gain                how much Dice the more probable label would gain, see `MaskScores`
+    agreement           1 - Dice of the given and the most probable mask
+    expected_dice       expected Dice of the best mask minus that of the given one
+    softmin             1 - cleanlab's score of an image (method softmin, T = 0.1)
+    foreground_softmin  the same over the pixels in and around the structure only
+    flagged_share       share of the pixels that the noise map flags for the structure
+    largest_region      largest connected flagged region, in share of the structure
+
+What emptiness means: given and predicted mask both empty, nothing is wrong: 0 but for softmin,
+which looks at every pixel, and expected_dice, which is 0 then by its definition; one of them
+empty, gain and agreement are as for any other mask, without overlap.  Not one pixel judged: NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.optimize import isotonic_regression
+
+from maskmend.core import IGNORED, BoolArray, FloatArray, IntArray, LabelArray, LabelScheme
+
+TEMPERATURE = 0.1
+"""Of softmin, as cleanlab has it."""
+
+BINS = 256
+"""Of a histogram of probabilities; bin b is a probability of b / (BINS - 1), rounded."""
+
+BAND = 0.1
+"""Width of the band around the foreground, in share of the radius of a disc or ball as large."""
+
+_BLOCK_PIXELS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Softmin:
+    """sum of s exp(-s / T) and of exp(-s / T) over self-confidences s; `+` joins pixels."""
+
+    weighted: float = 0.0
+    weights: float = 0.0
+
+    def __add__(self, other: Softmin) -> Softmin:
+        return Softmin(self.weighted + other.weighted, self.weights + other.weights)
+
+    @property
+    def badness(self) -> float:
+        """1 - softmin of the self-confidences, in [0, 1]; 0 without a pixel."""
+        return 1 - self.weighted / self.weights if self.weights else 0.0
+
+
+def softmin_sums(confidence: FloatArray) -> Softmin:
+    """confidence: (N,), probability of the given label.  Sums in float64.
+
+    sum(s softmax((1 - s) / T)); the constant in the exponent cancels, and exp(-1 / T) neither
+    overflows nor vanishes.  cleanlab 2.9.0, `internal.multilabel_scorer.softmin`.
+    """
+    values = confidence.astype(np.float64, copy=False)
+    weights = np.exp(values / -TEMPERATURE)
+    return Softmin(float(values @ weights), float(weights.sum()))
+
+
+@dataclass(frozen=True)
+class MaskCounts:
+    """What is counted of one mask; `+` joins parts of it.
+
+    judged: pixels that take part.  given, predicted, both: those of the given mask, of the most
+    probable one, and of both.  flagged: pixels that the noise map flags for the structure.
+    margin: sum over the pixels of one mask only of the probability of the predicted label minus
+    that of the given one.  everywhere, around: sums for softmin.  largest: pixels of the largest
+    flagged region.  histogram: (2, BINS), pixels not given and given, by probability.
+    """
+
+    judged: int = 0
+    given: int = 0
+    predicted: int = 0
+    both: int = 0
+    flagged: int = 0
+    margin: float = 0.0
+    everywhere: Softmin = Softmin()
+    around: Softmin = Softmin()
+    largest: int = 0
+    histogram: IntArray = field(default_factory=lambda: np.zeros((2, BINS), np.int64))
+
+    def __add__(self, other: MaskCounts) -> MaskCounts:
+        return MaskCounts(
+            self.judged + other.judged, self.given + other.given,
+            self.predicted + other.predicted, self.both + other.both,
+            self.flagged + other.flagged, self.margin + other.margin,
+            self.everywhere + other.everywhere, self.around + other.around,
+            max(self.largest, other.largest), self.histogram + other.histogram,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """Of one mask, each the higher the worse; NaN where nothing is known.
+
+    gain: sum of (p_predicted - p_given) over the pixels where the two masks differ, divided by
+    the pixels of both masks added up, in [0, 1].  Taking the more probable label at a pixel makes
+    it wrong less often by just that margin, and a pixel is worth that much of Dice.  A doubtful
+    boundary has margins near 0 and weighs little; agreement counts it in full.
+    expected_dice: see `expected_dice_lost`.  The others: see above.
+    """
+
+    gain: float
+    agreement: float
+    expected_dice: float
+    softmin: float
+    foreground_softmin: float
+    flagged_share: float
+    largest_region: float
+
+
+UNKNOWN = MaskScores(*(math.nan,) * 7)
+"""Of a structure that nobody labelled in a case, or of which every pixel is ignored."""
+
+
+@dataclass(frozen=True)
+class JudgedCase:
+    """One case: what is given, predicted and flagged.
+
+    given, predicted, flagged: (planes, *S).  probs: (num_channels, *S), floats, or uint8 / uint16
+    with the largest value for probability 1.  steps: size of a pixel along each axis, in any unit.
+    Pixels IGNORED in `given` take no part.
+    """
+
+    given: LabelArray
+    predicted: LabelArray
+    flagged: BoolArray
+    probs: NDArray[Any]
+    scheme: LabelScheme
+    steps: tuple[float, ...]
+
+
+def count_mask(case: JudgedCase, structure: int) -> MaskCounts:
+    """All that the scores of a mask need.  structure: its index in the scheme.
+
+    The probabilities are read once, a block at a time; beside them there are a few bytes a pixel
+    of the box around the structure.  In exclusive labels a flagged pixel counts for the structure
+    that it is given to and for the one that is predicted there.
+    """
+    mask = _Mask(case, structure)
+    parts = [mask.count(part) for part in mask.blocks()]
+    counts = reduce(add, parts, MaskCounts())
+    if not counts.given + counts.predicted:
+        return counts
+    return replace(counts, around=_around(mask, counts), largest=_largest_flagged(mask))
+
+
+class _Mask:
+    """One structure of a case, as a problem of two classes."""
+
+    def __init__(self, case: JudgedCase, structure: int) -> None:
+        overlapping = case.scheme.overlapping
+        plane = structure if overlapping else 0
+        self.value = 1 if overlapping else structure + 1
+        self.given, self.predicted = case.given[plane], case.predicted[plane]
+        self.flagged, self.steps = case.flagged[plane], case.steps
+        self.probs = case.probs[structure if overlapping else self.value]
+        self.classes = None if overlapping else case.probs
+        scale = 1.0 if self.probs.dtype.kind == "f" else float(np.iinfo(self.probs.dtype).max)
+        self.scale = scale
+
+    def blocks(self) -> Iterator[slice]:
+        """Parts along the first axis."""
+        rows = max(_BLOCK_PIXELS // max(self.given[:1].size, 1), 1)
+        for start in range(0, len(self.given), rows):
+            yield slice(start, start + rows)
+
+    def count(self, part: slice) -> MaskCounts:
+        labels, found = self.given[part], self.predicted[part]
+        taking, mine = labels != IGNORED, labels == self.value
+        theirs = (found == self.value) & taking
+        wrong = (labels != found) & (mine | theirs)
+        bins = self._bins(part)
+        bins[mine] += BINS
+        return MaskCounts(
+            judged=int(np.count_nonzero(taking)), given=int(np.count_nonzero(mine)),
+            predicted=int(np.count_nonzero(theirs)), both=int(np.count_nonzero(mine & theirs)),
+            flagged=int(np.count_nonzero(self.flagged_for(part))),
+            margin=self._margins(part, wrong),
+            everywhere=softmin_sums(self.confidence(part)[taking]),
+            histogram=np.bincount(bins[taking], minlength=2 * BINS).reshape(2, BINS),
+        )  # fmt: skip
+
+    def foreground(self, part: slice) -> BoolArray:
+        """The pixels that are given to the structure, or predicted as it."""
+        labels = self.given[part]
+        theirs = (self.predicted[part] == self.value) & (labels != IGNORED)
+        found: BoolArray = theirs | (labels == self.value)
+        return found
+
+    def flagged_for(self, part: slice) -> BoolArray:
+        flagged: BoolArray = self.flagged[part] & self.foreground(part)
+        return flagged if self.classes is not None else self.flagged[part]
+
+    def confidence(self, part: slice | tuple[slice, ...]) -> FloatArray:
+        """Probability of what is given, float64; that of the rest is 1 - p in the dtype of p."""
+        probs = self.probs[part]
+        one = probs.dtype.type(self.scale)
+        rest = np.subtract(one, probs, dtype=probs.dtype)
+        mine = self.given[part] == self.value
+        confidence: FloatArray = np.where(mine, probs, rest).astype(np.float64) / self.scale
+        return confidence
+
+    def _bins(self, part: slice) -> NDArray[np.intp]:
+        scaled = self.probs[part].astype(np.float64) * ((BINS - 1) / self.scale)
+        np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled)
+        bins: NDArray[np.intp] = scaled.astype(np.intp)
+        return bins
+
+    def _margins(self, part: slice, wrong: BoolArray) -> float:
+        if self.classes is None:
+            foreground = self.probs[part][wrong].astype(np.float64) / self.scale
+            return float(np.abs(2 * foreground - 1).sum())
+        places = np.nonzero(wrong)
+        pixels = self.classes[:, part]
+        better = pixels[(self.predicted[part][wrong], *places)].astype(np.float64)
+        worse = pixels[(self.given[part][wrong], *places)].astype(np.float64)
+        return float((better - worse).sum()) / self.scale
+
+
+def _around(mask: _Mask, counts: MaskCounts) -> Softmin:
+    """The sums over the pixels in the foreground and in a band around it."""
+    pixels = max(counts.given, counts.predicted)
+    box = _box(mask)
+    axes = sum(n > 1 for n in mask.given.shape) or 1
+    step = math.prod(s for s, n in zip(mask.steps, mask.given.shape, strict=True) if n > 1)
+    ball = {1: 2.0, 2: math.pi}.get(axes, 4 / 3 * math.pi)
+    width = BAND * (pixels * step / ball) ** (1 / axes)
+    reach = [max(round(width / one), 1) for one in mask.steps]
+    wide = tuple(
+        slice(max(part.start - r, 0), min(part.stop + r, n))
+        for part, r, n in zip(box, reach, mask.given.shape, strict=True)
+    )
+    sums = Softmin()
+    # the band of a slab needs what lies up to `reach` before and after it
+    rows = max(_BLOCK_PIXELS // max(mask.given[:1].size, 1), 1, reach[0])
+    for start in range(wide[0].start, wide[0].stop, rows):
+        stop = min(start + rows, wide[0].stop)
+        low, high = max(start - reach[0], 0), min(stop + reach[0], len(mask.given))
+        near = mask.foreground(slice(low, high))[(slice(None), *wide[1:])]
+        sizes = [2 * r + 1 for r in reach]
+        band = ndimage.maximum_filter(near.view(np.uint8), sizes, mode="constant") > 0
+        band = band[start - low : stop - low]
+        here = (slice(start, stop), *wide[1:])
+        band &= mask.given[here] != IGNORED
+        sums += softmin_sums(mask.confidence(here)[band])
+    return sums
+
+
+def _largest_flagged(mask: _Mask) -> int:
+    """Pixels of the largest connected region that is flagged for the structure."""
+    flagged = mask.flagged_for(slice(None))
+    if not flagged.any():
+        return 0
+    (box,) = ndimage.find_objects(flagged.view(np.uint8))
+    flagged = flagged[box]
+    regions, count = ndimage.label(flagged, structure=np.ones((3,) * flagged.ndim))
+    sizes = np.zeros(count + 1, np.int64)
+    for labels, here in zip(regions, flagged, strict=True):
+        numbers, pixels = np.unique(labels[here], return_counts=True)
+        sizes[numbers] += pixels
+    return int(sizes.max())
+
+
+def _box(mask: _Mask) -> tuple[slice, ...]:
+    (box,) = ndimage.find_objects(mask.foreground(slice(None)).view(np.uint8))
+    found: tuple[slice, ...] = box
+    return found
+
+
+def calibrate(histogram: IntArray) -> FloatArray:
+    """How probable the structure really is in each bin of stated probability, (BINS,), ascending.
+
+    histogram: (2, BINS), pixels of masks that are believed, not given and given.  The share that
+    is given, made ascending by isotonic regression; each bin also has one pixel that is as its
+    probability says, so that a bin without any follows its neighbours.
+    Zadrozny and Elkan, KDD 2002.
+    """
+    stated = np.arange(BINS) / (BINS - 1)
+    pixels = histogram.sum(axis=0) + 1.0
+    shares = (histogram[1] + stated) / pixels
+    calibrated: FloatArray = isotonic_regression(shares, weights=pixels).x
+    return calibrated
+
+
+def expected_dice_lost(histogram: IntArray, calibrated: FloatArray) -> float:
+    """Expected Dice of the best mask minus that of the given one, in [0, 1].
+
+    histogram: (2, BINS) of one mask.  calibrated: (BINS,) as from `calibrate`.  A mask m of |m|
+    pixels is expected to have a Dice of 2 sum_m q / (|m| + sum q) with the true one, q being the
+    calibrated probabilities (the expected value of the quotient taken as the quotient of the
+    expected values, close for more than a few pixels).  The empty mask has 1 - max q, as if the
+    pixels of the structure stood or fell together.  The best mask is the best of all thresholds
+    and the empty one (Lipton et al., ECML PKDD 2014): where even that expects a low Dice,
+    since the boundary is anybody's guess, the given mask loses nothing by missing it.
+    """
+    pixels = histogram.sum(axis=0)
+    if not pixels.any():
+        return math.nan
+    total = float(pixels @ calibrated)
+    empty = 1 - float(calibrated[pixels > 0].max())
+    given = int(histogram[1].sum())
+    mine = 2 * float(histogram[1] @ calibrated) / (given + total) if given else empty
+    chosen = np.cumsum(pixels[::-1])
+    hit = np.cumsum((pixels * calibrated)[::-1])
+    best = float((2 * hit[chosen > 0] / (chosen[chosen > 0] + total)).max())
+    return max(best, empty, mine) - mine
+
+
+def score_mask(counts: MaskCounts, calibrated: FloatArray) -> MaskScores:
+    """The scores that follow from the counts; UNKNOWN where no pixel was judged.
+
+    calibrated: (BINS,), of the structure, as from `calibrate`.
+    """
+    if not counts.judged:
+        return UNKNOWN
+    both = counts.given + counts.predicted
+    return MaskScores(
+        gain=counts.margin / both if both else 0.0,
+        agreement=1 - 2 * counts.both / both if both else 0.0,
+        expected_dice=expected_dice_lost(counts.histogram, calibrated),
+        softmin=counts.everywhere.badness,
+        foreground_softmin=counts.around.badness,
+        flagged_share=counts.flagged / counts.judged,
+        largest_region=counts.largest / max(counts.given, counts.predicted, 1),
+    )
+
+
+def ordinary_gain(gains: FloatArray, believed: BoolArray) -> float:
+    """The gain that a mask of a structure has in any case: another hand, a blurred boundary.
+
+    gains: (N,), NaN where unknown.  believed: (N,), the masks that tell what is ordinary.  Their
+    median; 0 without any.
+    """
+    known = gains[believed & ~np.isnan(gains)]
+    return float(np.median(known)) if len(known) else 0.0
+
+
+def rank(scores: FloatArray) -> IntArray:
+    """1 for the highest score, 2, ...; equal ones in their order, NaN last.  scores: (N,)."""
+    order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
+    ranks = np.empty(len(scores), np.int64)
+    ranks[order] = np.arange(1, len(scores) + 1)
+    return ranks
