@@ -1,0 +1,104 @@
+/** Every key of the page, in one table: what is dispatched is what the help lists. */
+
+/** [keys, action, name, group]; a key with "+" needs the modifier held. */
+export const BINDINGS = [
+  [["a"], "accept", "Accept the finding", "Decide"],
+  [["r"], "reject", "Reject it", "Decide"],
+  [["u"], "unsure", "Unsure", "Decide"],
+  [["e"], "edit", "Edit: begin with the suggestion", "Decide"],
+  [["c"], "comment", "Comment", "Decide"],
+  [["z"], "undo", "Take back my last decision", "Decide"],
+  [["Shift+a"], "acceptCase", "Accept all findings of the case", "Decide"],
+  [["Shift+r"], "rejectCase", "Reject all findings of the case", "Decide"],
+  [["n", "j"], "next", "Next finding", "Move"],
+  [["p", "k"], "previous", "Previous finding", "Move"],
+  [["/"], "search", "Search case names", "Move"],
+  [["PageDown", "."], "sliceDown", "Next slice", "Move"],
+  [["PageUp", ","], "sliceUp", "Previous slice", "Move"],
+  [["b"], "bestSlice", "Best slice of the finding", "Move"],
+  [["1"], "axis0", "Slices along the first axis", "Move"],
+  [["2"], "axis1", "Slices along the second axis", "Move"],
+  [["3"], "axis2", "Slices along the third axis", "Move"],
+  [["t"], "toggle", "Given or suggested, in turn", "Look"],
+  [["s"], "side", "Side by side", "Look"],
+  [["d"], "difference", "Difference", "Look"],
+  [["m"], "decided", "As decided so far", "Look"],
+  [["o"], "style", "Outline or fill", "Look"],
+  [["h"], "labels", "Hide or show the labels", "Look"],
+  [["g"], "mark", "Hide or show the finding's outline", "Look"],
+  [["f"], "zoomFinding", "Zoom to the finding", "Look"],
+  [["w"], "zoomWhole", "Whole picture", "Look"],
+  [["+", "="], "zoomIn", "Zoom in", "Look"],
+  [["-"], "zoomOut", "Zoom out", "Look"],
+  [["i"], "windowAuto", "Automatic window", "Look"],
+  [["v"], "view3d", "3D view", "Look"],
+  [["?"], "help", "This help", "Page"],
+];
+
+/** While an edit is open these come first. */
+export const EDIT_BINDINGS = [
+  [["Enter"], "editStore", "Store the edit", "Edit"],
+  [["Escape"], "editLeave", "Leave without storing", "Edit"],
+  [["x"], "editTool", "Brush or eraser", "Edit"],
+  [["["], "editSmaller", "Smaller brush", "Edit"],
+  [["]"], "editLarger", "Larger brush", "Edit"],
+  [["Ctrl+z", "Meta+z"], "editUndo", "Undo a stroke", "Edit"],
+  [["Ctrl+y", "Ctrl+Shift+z", "Meta+Shift+z"], "editRedo", "Redo a stroke", "Edit"],
+];
+
+/** While an edit is open these would lose it, or decide beside it. */
+const NOT_IN_EDIT = new Set([
+  "accept", "reject", "unsure", "edit", "comment", "undo", "acceptCase", "rejectCase", "next", "previous",
+  "side", "difference", "toggle", "decided", "view3d", "search",
+]);
+
+/** Of the mouse and the picture, for the help alone. */
+export const GESTURES = [
+  ["↑ ↓ Home End", "In the list: other findings", "Move"],
+  ["Wheel", "Slices; in a 2D picture and with Ctrl: zoom", "Look"],
+  ["Drag, arrow keys", "Move the picture", "Look"],
+  ["Right button, drag", "Window (across) and level (up, down)", "Look"],
+  ["Drag; Shift", "Paint; the other tool while Shift is held", "Edit"],
+  ["Space + drag, middle button", "Move the picture", "Edit"],
+  ["Arrow keys; Space", "Move the brush; paint one dab", "Edit"],
+];
+
+/**
+ * Call the action of a key.  act: (action) -> false when it does not apply.  state: () -> {editing,
+ * single} where single says whether keys without a modifier are wanted at all.
+ */
+export function listen(act, state) {
+  document.addEventListener("keydown", (event) => {
+    if (event.defaultPrevented || document.querySelector("dialog[open]") || isWriting(event.target)) return;
+    const { editing, single } = state();
+    const action = actionOf(event, editing, single);
+    if (action && act(action) !== false) event.preventDefault();
+  });
+}
+
+function actionOf(event, editing, single) {
+  const names = nameOf(event);
+  const own = editing ? EDIT_BINDINGS : [];
+  const found = [...own, ...BINDINGS].find(([keys]) => keys.some((key) => names.includes(key)));
+  if (!found) return null;
+  const [keys, action] = found;
+  // Enter and Space are a button's own; letters are not
+  if (action === "editStore" && event.target.closest("button, select, input, [role=option]")) return null;
+  if (editing && NOT_IN_EDIT.has(action)) return null;
+  if (event.target.matches("input[type=range]") && ["sliceUp", "sliceDown"].includes(action)) return null;
+  const plain = keys.some((key) => key.length === 1 || key.startsWith("Shift+"));
+  return plain && !single ? null : action;
+}
+
+/** The names that a key press goes by, with its modifiers and, for signs, without Shift. */
+function nameOf(event) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const held = [event.ctrlKey && "Ctrl", event.metaKey && "Meta", event.altKey && "Alt"].filter(Boolean);
+  const letter = /^[a-z]$/.test(key);
+  if (event.shiftKey && (letter || key.length > 1)) return [[...held, "Shift", key].join("+")];
+  return [[...held, key].join("+")];
+}
+
+function isWriting(target) {
+  return target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio]), [contenteditable]");
+}

@@ -1,0 +1,371 @@
+/** The picture: draws image and labels on one canvas, and hears the mouse, the wheel and the pen. */
+
+import { differenceImage, fillImage, maskOf, rewindowed } from "./compose.js";
+import { outline, pathOf } from "./outline.js";
+import { View } from "./view.js";
+
+const PAD = 6; // CSS pixels between the panes
+const TITLES = { given: "Given", suggested: "Suggested", decided: "As decided", edited: "Your edit", difference: "Difference" };
+const PANES = {
+  given: ["given"], suggested: ["suggested"], side: ["given", "suggested"], difference: ["difference"], decided: ["decided"],
+};
+
+export class Viewer {
+  /**
+   * canvas: the element.  hooks: {scroll(steps), window({low, high}, settled), drawn(), colours(plane) ->
+   * class -> "#rrggbb" | null}.
+   */
+  constructor(canvas, hooks) {
+    this.canvas = canvas;
+    this.hooks = hooks;
+    this.context = canvas.getContext("2d", { alpha: false });
+    this.view = new View();
+    this.picture = null;
+    this.options = { mode: "difference", style: "outline", opacity: 0.5, labels: true, mark: true };
+    this.edit = null;
+    this.pointer = null; // [x, y] in CSS pixels, of the brush's ring
+    this.layers = new Map();
+    this.pending = 0;
+    new ResizeObserver(() => this.resize()).observe(canvas);
+    this.#listen();
+  }
+
+  /**
+   * picture: {bitmap, window, labels, axis, slice, shape, finding, unit} or null; labels as of readLabels,
+   * window: {low, high} of the bitmap.
+   */
+  show(picture) {
+    const old = this.picture;
+    this.picture = picture;
+    if (!picture || old?.labels !== picture.labels || old?.finding?.number !== picture.finding?.number) this.layers.clear();
+    if (!picture || old?.bitmap !== picture.bitmap) this.layers.delete("image");
+    this.draw();
+  }
+
+  setOptions(options) {
+    Object.assign(this.options, options);
+    this.draw();
+  }
+
+  /** Colours or what is shown have changed. */
+  recolour() {
+    this.layers.clear();
+    this.draw();
+  }
+
+  /** The labels of the edit have changed. */
+  edited() {
+    for (const key of [...this.layers.keys()]) if (key.endsWith("edited")) this.layers.delete(key);
+    this.draw();
+  }
+
+  resize() {
+    const { clientWidth, clientHeight } = this.canvas;
+    const ratio = window.devicePixelRatio || 1;
+    this.canvas.width = Math.max(1, Math.round(clientWidth * ratio));
+    this.canvas.height = Math.max(1, Math.round(clientHeight * ratio));
+    if (this.picture) this.paint();
+    this.hooks.resized?.();
+  }
+
+  panes() {
+    const kinds = this.edit ? ["edited"] : PANES[this.options.mode];
+    const width = (this.canvas.clientWidth - PAD * (kinds.length - 1)) / kinds.length;
+    return kinds.map((kind, i) => ({ kind, x: i * (width + PAD), y: 0, width, height: this.canvas.clientHeight }));
+  }
+
+  paneAt(x) {
+    const panes = this.panes();
+    return panes.findLast((pane) => x >= pane.x) ?? panes[0];
+  }
+
+  /** Draw with the next frame, however often it was asked for. */
+  draw() {
+    this.pending ||= requestAnimationFrame(() => {
+      this.pending = 0;
+      this.paint();
+    });
+  }
+
+  /** Draw now. */
+  paint() {
+    const { context, canvas } = this;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.fillStyle = "#0c0e11";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    if (!this.picture) return;
+    for (const pane of this.panes()) this.#paintPane(pane);
+    this.hooks.drawn?.();
+  }
+
+  #paintPane(pane) {
+    const { context, picture, options } = this;
+    const ratio = this.canvas.width / Math.max(this.canvas.clientWidth, 1);
+    context.save();
+    context.beginPath();
+    context.rect(pane.x * ratio, 0, pane.width * ratio, this.canvas.height);
+    context.clip();
+    context.setTransform(...this.view.matrix(pane, ratio));
+    // single pixels are to be seen as such; many to a screen pixel are averaged
+    context.imageSmoothingEnabled = this.view.scale * ratio < 1;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(this.#image(), 0, 0);
+    if (options.labels || this.edit) this.#paintLabels(pane.kind, ratio);
+    if (options.mark && picture.finding) this.#paintMark(ratio, pane.kind);
+    if (this.edit && this.pointer) this.#paintRing(pane, ratio);
+    context.restore();
+    this.#paintTexts(pane, ratio);
+  }
+
+  #paintLabels(kind, ratio) {
+    const { context, options } = this;
+    context.save();
+    context.imageSmoothingEnabled = false;
+    if (kind === "difference") {
+      context.globalAlpha = options.opacity;
+      context.drawImage(this.#layer("difference", () => this.#difference()), 0, 0);
+      context.globalAlpha = 1;
+      this.#strokeOutlines("given", ratio, 1.25);
+    } else if (options.style === "fill") {
+      context.globalAlpha = options.opacity;
+      context.drawImage(this.#layer(`fill ${kind}`, () => this.#fill(kind)), 0, 0);
+    } else {
+      context.globalAlpha = Math.min(1, 0.35 + options.opacity);
+      this.#strokeOutlines(kind, ratio, 1.75);
+    }
+    if (kind === "edited") {
+      context.globalAlpha = 0.8;
+      this.#strokeOutlines("given", ratio, 0.75);
+    }
+    context.restore();
+  }
+
+  #strokeOutlines(kind, ratio, width) {
+    const { context } = this;
+    for (const { path, colour } of this.#layer(`outlines ${kind}`, () => this.#outlines(kind))) {
+      this.#stroke(path, colour, width, ratio);
+    }
+    context.setLineDash([]);
+  }
+
+  /** Stroke a path of the picture with a line that is as wide anywhere, in CSS pixels. */
+  #stroke(path, colour, width, ratio) {
+    const { context } = this;
+    const matrix = context.getTransform();
+    const drawn = new Path2D();
+    drawn.addPath(path, matrix);
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.lineCap = "square";
+    context.lineJoin = "round";
+    context.lineWidth = width * ratio;
+    context.strokeStyle = colour;
+    context.stroke(drawn);
+    context.restore();
+  }
+
+  /** The finding's own outline, white on black: to be seen on any picture and any colour. */
+  #paintMark(ratio, kind) {
+    const path = this.#layer("mark", () => {
+      const { labels, finding } = this.picture;
+      const mask = maskOf(labels.planes[finding.plane].numbers, finding.number);
+      return pathOf(outline(mask, labels.height, labels.width).get(1) ?? []);
+    });
+    if (kind === "edited") return;
+    this.#stroke(path, "rgb(0 0 0 / 75%)", 3.5, ratio);
+    this.#stroke(path, "#ffffff", 1.5, ratio);
+  }
+
+  #paintRing(pane, ratio) {
+    const { context, edit, view } = this;
+    const [x, y] = this.pointer;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    for (const [colour, width] of [["#000000", 3], ["#ffffff", 1.2]]) {
+      context.beginPath();
+      context.arc(x, y, Math.max(edit.radius * view.scale, 2), 0, 2 * Math.PI);
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.setLineDash(edit.erasing ? [4, 4] : []);
+      context.stroke();
+    }
+    context.setLineDash([]);
+  }
+
+  #paintTexts(pane, ratio) {
+    const { context, view } = this;
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.font = "12px system-ui, sans-serif";
+    context.textBaseline = "top";
+    const write = (text, x, y, align) => {
+      context.textAlign = align;
+      context.lineWidth = 3;
+      context.strokeStyle = "rgb(0 0 0 / 80%)";
+      context.strokeText(text, x, y);
+      context.fillStyle = "#e8eaed";
+      context.fillText(text, x, y);
+    };
+    write(TITLES[pane.kind], pane.x + 8, 8, "left");
+    if (!view.letters) return;
+    const { top, bottom, left, right } = view.letters;
+    const middle = pane.x + pane.width / 2;
+    write(top, middle, 8, "center");
+    write(bottom, middle, pane.height - 20, "center");
+    write(left, pane.x + 8, pane.height / 2 - 6, "left");
+    write(right, pane.x + pane.width - 8, pane.height / 2 - 6, "right");
+  }
+
+  #layer(key, make) {
+    if (!this.layers.has(key)) this.layers.set(key, make());
+    return this.layers.get(key);
+  }
+
+  /** The picture in the wanted window: the server's, or until that is here an approximation. */
+  #image() {
+    const { bitmap, window: own, wanted } = this.picture;
+    if (!wanted || (wanted.low === own.low && wanted.high === own.high)) return bitmap;
+    const pixels = this.#layer("image", () => {
+      const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.drawImage(bitmap, 0, 0);
+      return context.getImageData(0, 0, bitmap.width, bitmap.height).data;
+    });
+    return canvasOf(rewindowed(pixels, own, wanted, bitmap.height, bitmap.width));
+  }
+
+  #labels(kind) {
+    const { labels, axis, slice } = this.picture;
+    if (kind !== "edited") return labels.planes.map((plane) => plane[kind]);
+    return labels.planes.map(({ given }, plane) =>
+      plane === this.edit?.plane ? this.edit.applied(given, axis, slice) : given,
+    );
+  }
+
+  #outlines(kind) {
+    const { height, width } = this.picture.labels;
+    return this.#labels(kind).flatMap((labels, plane) => {
+      const colours = this.hooks.colours(plane);
+      const found = [...outline(labels, height, width)].filter(([value]) => colours[value]);
+      return found.map(([value, runs]) => ({ path: pathOf(runs), colour: colours[value] }));
+    });
+  }
+
+  #fill(kind) {
+    const { height, width } = this.picture.labels;
+    const labels = this.#labels(kind);
+    return canvasOf(fillImage(labels, labels.map((_, plane) => this.hooks.colours(plane)), height, width));
+  }
+
+  #difference() {
+    const { labels, finding } = this.picture;
+    const shown = labels.planes.map((_, plane) => this.hooks.colours(plane).map(Boolean));
+    return canvasOf(differenceImage(labels.planes, shown, finding, labels.height, labels.width));
+  }
+
+  #listen() {
+    const { canvas } = this;
+    const at = (event) => [event.offsetX, event.offsetY];
+    let held = false;
+    canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+    canvas.addEventListener("keydown", (event) => (held ||= event.code === "Space"));
+    window.addEventListener("keyup", (event) => (held &&= event.code !== "Space"));
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    canvas.addEventListener("pointerleave", () => this.#point(null));
+    canvas.addEventListener("pointerdown", (event) => {
+      if (!this.picture) return;
+      canvas.focus({ preventScroll: true });
+      canvas.setPointerCapture(event.pointerId);
+      this.drag = this.#startDrag(event, held);
+      event.preventDefault();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      this.#point(at(event));
+      for (const step of event.getCoalescedEvents?.() ?? [event]) this.drag?.move(step);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(end, () => {
+        this.drag?.end();
+        this.drag = null;
+      });
+    }
+  }
+
+  #point(place) {
+    this.pointer = place;
+    if (this.edit) this.draw();
+  }
+
+  #wheel(event) {
+    if (!this.picture) return;
+    event.preventDefault();
+    const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? event.deltaY * 33 : event.deltaY;
+    const zooms = event.ctrlKey || event.metaKey || this.picture.shape.length === 2;
+    if (zooms) {
+      this.view.zoom(Math.exp(-lines / 400), event.offsetX, event.offsetY, this.paneAt(event.offsetX));
+      this.draw();
+      return;
+    }
+    // a touchpad sends many small steps, a wheel one of a hundred
+    this.scrolled = (this.scrolled ?? 0) + lines;
+    const steps = Math.trunc(this.scrolled / 50);
+    this.scrolled -= steps * 50;
+    if (steps) this.hooks.scroll(Math.sign(steps) * Math.max(1, Math.round(Math.abs(steps) / 2)));
+  }
+
+  #startDrag(event, spaceHeld) {
+    if (event.button === 2) return this.#windowDrag(event);
+    const pans = event.button === 1 || spaceHeld || event.altKey || !this.edit;
+    return pans ? this.#panDrag(event) : this.#brushDrag(event);
+  }
+
+  #panDrag(start) {
+    let [x, y] = [start.clientX, start.clientY];
+    const move = (event) => {
+      this.view.pan(event.clientX - x, event.clientY - y);
+      [x, y] = [event.clientX, event.clientY];
+      this.draw();
+    };
+    return { move, end: () => {} };
+  }
+
+  /** Across: width; up and down: level.  As in most viewers of radiographs. */
+  #windowDrag(start) {
+    const { low, high } = this.picture.wanted ?? this.picture.window;
+    const { least, most } = this.picture.range;
+    const unit = Math.max(most - least, 1e-6) / 500;
+    const wanted = (event) => {
+      const width = Math.max((high - low) + (event.clientX - start.clientX) * unit, unit);
+      const level = (low + high) / 2 + (event.clientY - start.clientY) * unit;
+      return { low: level - width / 2, high: level + width / 2 };
+    };
+    let last = { low, high };
+    const move = (event) => this.hooks.window((last = wanted(event)), false);
+    return { move, end: () => this.hooks.window(last, true) };
+  }
+
+  #brushDrag(start) {
+    const { edit } = this;
+    const { labels, axis, slice } = this.picture;
+    const pane = this.paneAt(start.offsetX);
+    const given = labels.planes[edit.plane].given;
+    const picture = { axis, slice, height: labels.height, width: labels.width, steps: this.view.steps, given };
+    const bounds = this.canvas.getBoundingClientRect();
+    const place = (event) => this.view.toPicture(event.clientX - bounds.left, event.clientY - bounds.top, pane);
+    let last = place(start);
+    const erasing = edit.erasing !== start.shiftKey;
+    const paint = (event) => {
+      const next = place(event);
+      edit.paint(last, next, picture, erasing);
+      last = next;
+      this.edited();
+    };
+    edit.beginStroke();
+    paint(start);
+    return { move: paint, end: () => this.hooks.stroked?.(edit.endStroke()) };
+  }
+}
+
+function canvasOf(image) {
+  const canvas = new OffscreenCanvas(image.width, image.height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
