@@ -15,10 +15,14 @@ score was chosen by these truths.  Each seed is another training, and for cells 
 
 JSON: data set -> score (those of rankings.csv, and cleanlab's own softmin on the same
 probabilities) -> figure -> its values, one a seed (null where no mask is wrong):
-  average_precision   of "is this image wrong"; `chance` is that of a random ranking
+  average_precision   of "is this image wrong"
   first_10, first_20, first_40   share of the wrong images among the first so many
-and `wrong`, `images`: how many there are; `visible` of nuclei: images by changed pixels, and
-average_precision of the images with at least 10 changed pixels (`average_precision_visible`).
+  beyond_softmin      average precision minus that of cleanlab's softmin, and the 95 % interval of
+                      that difference over resampled images
+and `wrong`, `images`: how many there are; `random`: 95 % interval of the average precision of
+random rankings.  Of nuclei also average_precision_visible, where only images with at least 10
+changed pixels are wrong; `visible`: images by changed pixels; `changed_share`: changed pixels
+over those in which label and prediction differ, the median over the corrected images.
 """
 
 from __future__ import annotations
@@ -51,6 +55,8 @@ BRIGHT = 127
 CROWD = 7
 GOOD_DICE = 0.8
 FIRST = (10, 20, 40)
+DRAWS = 2000
+"""Random rankings, and resampled sets of images."""
 VISIBLE = 10
 """Changed pixels from which a correction is held to be visible; a nucleus has some 300."""
 
@@ -66,12 +72,15 @@ def main() -> None:
         settings = override_settings(Settings(), overrides)
         summary[name] = measure(name, settings, options)
         print(f"{name}: {summary[name]['wrong']} of {summary[name]['images']} are wrong")
-        print(markdown(as_table(summary[name]["scores"])), flush=True)
+        print(markdown(as_table(summary[name]["scores"])))
+        print(f"score beyond softmin: {summary[name]['beyond_softmin']}")
+        print(f"average precision of random rankings: {summary[name]['random']}\n", flush=True)
     cells = [summary[name]["scores"] for name in CELLS if name in summary]
     if len(cells) == len(CELLS):
         print(markdown(mean_table(cells)))
     if NUCLEI in summary:
-        print(f"visible in nuclei against background: {summary[NUCLEI]['visible']}")
+        print(f"pixels that corrections changed: {summary[NUCLEI]['visible']}")
+        print(f"of those that label and prediction differ in: {summary[NUCLEI]['changed_share']}")
     write_summary(options.json, summary)
 
 
@@ -93,7 +102,7 @@ def parse() -> argparse.Namespace:
 def measure(name: str, settings: Settings, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one data set over all seeds."""
     scores: dict[str, Values] = {}
-    counts: list[int] = []
+    found: dict[str, Any] = {"scores": scores, "wrong": [], "random": [], "beyond_softmin": []}
     changed: dict[str, int] = {}
     for seed in range(options.seeds):
         root = options.work / name
@@ -108,13 +117,19 @@ def measure(name: str, settings: Settings, options: argparse.Namespace) -> dict[
         truth = corrected(source) if name == NUCLEI else bad_cells(source, run)
         wrong = np.array([truth[case.id] for case in run.cases])
         pixels = np.array([changed.get(case.id, 0) for case in run.cases])
-        counts.append(int(wrong.sum()))
-        for score, table in mask_scores(run).items():
+        tables = mask_scores(run)
+        for score, table in tables.items():
             of = scores.setdefault(score, {})
             for figure, value in figures(wrong, table[:, 0], pixels).items():
                 of.setdefault(figure, []).append(None if math.isnan(value) else value)
-    found = {"scores": scores, "wrong": counts, "images": len(wrong)}
-    found["chance"] = [count / len(wrong) for count in counts]
+        found["wrong"].append(int(wrong.sum()))
+        found["random"].append(random_interval(wrong))
+        beyond = difference(wrong, tables["score"][:, 0], tables[CLEANLAB][:, 0])
+        found["beyond_softmin"].append(beyond)
+        if name == NUCLEI:
+            share = changed_share(run, changed, truth)
+            found.setdefault("changed_share", []).append(share)
+    found["images"] = len(wrong)
     return found | ({"visible": visible(truth, changed)} if name == NUCLEI else {})
 
 
@@ -180,6 +195,41 @@ def visible(wrong: dict[str, bool], changed: dict[str, int]) -> dict[str, int]:
     names = ("none", "1 to 9", "10 to 99", "100 to 999", "1000 and more")
     counts = np.histogram(pixels, edges)[0]
     return {name: int(count) for name, count in zip(names, counts, strict=True)}
+
+
+def changed_share(run: Run, changed: dict[str, int], wrong: dict[str, bool]) -> float:
+    """Changed pixels over those that label and prediction differ in, median over wrong images."""
+    differing = {
+        case.id: int(np.count_nonzero(run.read_given(case) != run.read_predicted(case)))
+        for case in run.cases
+        if wrong[case.id]
+    }
+    return float(np.median([changed[name] / max(n, 1) for name, n in differing.items()]))
+
+
+def random_interval(wrong: BoolArray) -> list[float] | None:
+    """2.5 and 97.5 % of the average precision of random rankings; None where none is wrong."""
+    rng = np.random.default_rng(0)
+    drawn = [average_precision(wrong, rng.random(len(wrong))) for _ in range(DRAWS)]
+    return _interval(drawn)
+
+
+def difference(wrong: BoolArray, mine: FloatArray, theirs: FloatArray) -> dict[str, Any]:
+    """Average precision of one score minus that of another, with its interval over images."""
+    rng = np.random.default_rng(0)
+    known = [np.nan_to_num(scores, nan=-math.inf) for scores in (mine, theirs)]
+    picks = [np.arange(len(wrong)), *rng.integers(0, len(wrong), (DRAWS, len(wrong)))]
+    first, second = (
+        [average_precision(wrong[pick], scores[pick]) for pick in picks] for scores in known
+    )
+    gaps = np.subtract(first, second)
+    whole = None if math.isnan(gaps[0]) else float(gaps[0])
+    return {"difference": whole, "interval": _interval(gaps[1:].tolist())}
+
+
+def _interval(values: list[float]) -> list[float] | None:
+    known = [value for value in values if not math.isnan(value)]
+    return [float(v) for v in np.percentile(known, [2.5, 97.5])] if known else None
 
 
 def figures(wrong: BoolArray, scores: FloatArray, changed: IntArray) -> dict[str, float]:
