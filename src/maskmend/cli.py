@@ -337,7 +337,10 @@ def rank(
     with Bar() as bar, _workers(cluster) as workers:
         found = stages.rank(opened, bar, workers)
     typer.echo("\n" + findings_by_type(found))
-    typer.echo(f"Where to look, best first: {run / 'findings.csv'}")
+    typer.echo(
+        f"Where to look, best first: {run / 'findings.csv'}\n"
+        f"Whole cases and masks, likewise: {run / 'cases.csv'}, {run / 'rankings.csv'}"
+    )
 
 
 @app.command()

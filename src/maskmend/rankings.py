@@ -31,6 +31,9 @@ MASKS, CASES, FINDINGS = "rankings.csv", "cases.csv", "findings.csv"
 
 SCORES = tuple(score.name for score in fields(MaskScores))
 
+LARGE_PIXELS = 1 << 24
+"""Of a volume in which not every pixel is looked at, unless that is asked for."""
+
 MASKS_HEADER = ("case", "structure", "rank", "score", *SCORES)
 
 CASES_HEADER = ("case", "score", "rank", "findings")
@@ -67,8 +70,9 @@ class RankedCase:
 def write_rankings(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -> None:
     """Score every mask of the run, and write both rankings, best to look at first.
 
-    Takes noise maps and masks.csv, which `flag` writes, and findings.csv if that is there.
-    workers: by default the cores here.  Raises MissingFileError before `flag`.
+    The scores that look at every pixel are left out where `rank.all_scores` says so.  Takes noise
+    maps and masks.csv, which `flag` writes, and findings.csv if that is there.  workers: by default
+    the cores here.  Raises MissingFileError before `flag`.
     """
     workers = workers or Workers(count=run.settings.threads)
     doubted = run.doubted()
@@ -109,15 +113,18 @@ def read_cases(run: Run) -> tuple[RankedCase, ...]:
 
 
 def _count_span(run: Run, span: range) -> list[CaseCounts]:
-    scheme = run.dataset.scheme
+    scheme, wanted = run.dataset.scheme, run.settings.rank.all_scores
     found = []
     for case in run.cases[span.start : span.stop]:
         judged = JudgedCase(
             run.read_given(case), run.read_predicted(case), run.read_noise_map(case),
             run.read_probabilities(case), scheme, read_grid(case).steps,
         )  # fmt: skip
+        everywhere = wanted == "always" or (
+            wanted == "auto" and judged.given[0].size <= LARGE_PIXELS
+        )
         found.append([
-            None if name in case.unlabelled else count_mask(judged, number)
+            None if name in case.unlabelled else count_mask(judged, number, everywhere)
             for number, name in enumerate(scheme.structures)
         ])  # fmt: skip
     return found

@@ -162,6 +162,11 @@ class RankSettings(_Group):
         "draw it: pixels, as 2px, or millimetres, as 1.5mm",
     )  # fmt: skip
     least_pixels: int = Field(1, ge=1, description="findings with fewer pixels are left out")
+    all_scores: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="score masks also by what looks at every pixel, as softmin does, and not only "
+        "by what ranks them; auto: not in volumes of more than 16 million voxels",
+    )  # fmt: skip
 
 
 class Settings(_Group):

@@ -38,6 +38,7 @@ from maskmend.proposals import complete
 from maskmend.report.html import render
 from maskmend.reporting import check_out as check_report
 from maskmend.reporting import gather
+from maskmend.rankings import write_rankings
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
@@ -209,9 +210,12 @@ def rank(
 ) -> tuple[Finding, ...]:
     """Say what is wrong, where, and of which kind, best to look at first; see docs/findings.md.
 
-    findings.csv: one row a finding.  findings/: the pixels of each.  How: `run.settings.rank`.
+    findings.csv: one row a finding.  findings/: the pixels of each.  rankings.csv and cases.csv:
+    masks and cases, with all scores.  How: `run.settings.rank`.
     """
-    return write_findings(run, listener, workers)
+    findings = write_findings(run, listener, workers)
+    write_rankings(run, listener, workers)
+    return findings
 
 
 def train(

@@ -24,6 +24,7 @@ from maskmend.arrays.ranking import (
     ordinary_gain,
     rank,
     score_mask,
+    widened,
 )
 from maskmend.core import IGNORED, LabelArray, LabelScheme
 
@@ -383,3 +384,53 @@ def test_ordinary_gain() -> None:
 def test_rank_puts_the_unknown_last() -> None:
     scores = np.array([np.nan, 0.5, -0.1, 0.5, 2.0])
     assert rank(scores).tolist() == [5, 2, 4, 3, 1]
+
+
+@pytest.mark.parametrize("shape", [(7,), (5, 9), (4, 1, 6)])
+@pytest.mark.parametrize("reach", [0, 1, 2, 5, 11])
+def test_widening_is_a_maximum_filter(shape: tuple[int, ...], reach: int) -> None:
+    mask = np.random.default_rng(reach).random(shape) < 0.1
+    sizes = [reach + axis for axis in range(len(shape))]
+    windows = [2 * size + 1 for size in sizes]
+    wanted = ndimage.maximum_filter(mask.view(np.uint8), windows, mode="constant") > 0
+    np.testing.assert_array_equal(widened(mask, sizes), wanted)
+
+
+def test_what_ranks_a_mask_needs_only_its_surroundings() -> None:
+    rng = np.random.default_rng(5)
+    probs = rng.dirichlet([1, 1, 1], (6, 9, 8)).transpose(3, 0, 1, 2).astype(np.float16)
+    scheme = LabelScheme(("a", "b"), overlapping=False)
+    given = np.zeros((1, 6, 9, 8), np.uint8)
+    given[0, 1:4, 2:7, 3:6] = 1
+    given[0, 5, 0] = IGNORED
+    predicted = np.zeros_like(given)
+    predicted[0, 2:5, 2:7, 3:5] = 1
+    case = JudgedCase(given, predicted, given != predicted, probs, scheme, (1.0, 1.0, 1.0))
+    flat = np.full(ranking.BINS, 0.5)
+    for structure in (0, 1):
+        whole = score_mask(count_mask(case, structure), flat)
+        quick = score_mask(count_mask(case, structure, everywhere=False), flat)
+        for name in ("gain", "agreement", "flagged_share", "largest_region"):
+            assert getattr(quick, name) == getattr(whole, name)
+        assert all(math.isnan(getattr(quick, name)) for name in
+                   ("softmin", "foreground_softmin", "expected_dice"))  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, np.uint16])
+def test_counting_by_what_is_stored_is_counting_pixels(
+    dtype: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.random((1, 20, 31))
+    scale = 1 if dtype is np.float16 else np.iinfo(dtype).max
+    probs = (values * scale).astype(dtype)
+    given = (rng.random((1, 20, 31)) < 0.3).astype(np.uint8)
+    given[0, 4] = IGNORED
+    predicted = (values > 0.5).astype(np.uint8)
+    scheme = LabelScheme(("a",), overlapping=True)
+    case = JudgedCase(given, predicted, given != predicted, probs, scheme, (1.0, 1.0))
+    quick = count_mask(case, 0)
+    monkeypatch.setattr(ranking, "_levels", lambda dtype: None)
+    slow = count_mask(case, 0)
+    np.testing.assert_array_equal(quick.histogram, slow.histogram)
+    assert quick.everywhere.badness == pytest.approx(slow.everywhere.badness, rel=1e-12)

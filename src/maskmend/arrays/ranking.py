@@ -20,7 +20,7 @@ empty, gain and agreement are as for any other mask, without overlap.  Not one p
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -44,8 +44,8 @@ BAND = 0.1
 
 _BLOCK_PIXELS = 1 << 17
 
-Part = slice | tuple[slice, ...]
-"""Which pixels of a case: along the first axis, or along all."""
+Part = tuple[slice, ...]
+"""Which pixels of a case, along each axis."""
 
 
 @dataclass(frozen=True)
@@ -148,18 +148,26 @@ class JudgedCase:
     steps: tuple[float, ...]
 
 
-def count_mask(case: JudgedCase, structure: int) -> MaskCounts:
+def count_mask(case: JudgedCase, structure: int, everywhere: bool = True) -> MaskCounts:
     """All that the scores of a mask need.  structure: its index in the scheme.
 
-    The probabilities are read once, a block at a time; beside them there are a few bytes a pixel
-    of the box around the structure.  In exclusive labels a flagged pixel counts for the structure
-    that it is given to and for the one that is predicted there.
+    everywhere: look at every pixel, as softmin and the expected Dice do; else only in the box
+    around the structure, and the sums and the histogram stay empty.  The probabilities are read
+    once, a block at a time; beside them there are a few bytes a pixel of that box.  In exclusive
+    labels a flagged pixel counts for the structure that it is given to and for the one that is
+    predicted there.
     """
     mask = _Mask(case, structure)
-    parts = [mask.count(part) for part in mask.blocks()]
-    counts = reduce(add, parts, MaskCounts())
-    counts = replace(counts, largest=_largest_flagged(mask))
     box = mask.box(mask.foreground)
+    counts = reduce(add, (mask.count(part) for part in mask.blocks(box)), MaskCounts())
+    counts = replace(
+        counts, judged=mask.count_judged(), flagged=mask.count_flagged(),
+        largest=_largest_flagged(mask),
+    )  # fmt: skip
+    if not everywhere:
+        return counts
+    sums, histogram = mask.distribution()
+    counts = replace(counts, everywhere=sums, histogram=histogram)
     if box is None:
         return counts
     return replace(counts, around=_around(mask, box, max(counts.given, counts.predicted)))
@@ -179,27 +187,71 @@ class _Mask:
         scale = 1.0 if self.probs.dtype.kind == "f" else float(np.iinfo(self.probs.dtype).max)
         self.scale = scale
 
-    def blocks(self) -> Iterator[slice]:
-        """Parts along the first axis."""
-        rows = max(_BLOCK_PIXELS // max(self.given[:1].size, 1), 1)
-        for start in range(0, len(self.given), rows):
-            yield slice(start, start + rows)
+    def blocks(self, box: tuple[slice, ...] | None = None) -> Iterator[tuple[slice, ...]]:
+        """Parts along the first axis, of all pixels or of a box."""
+        box = box or tuple(slice(0, n) for n in self.given.shape)
+        rows = max(_BLOCK_PIXELS // max(self.given[box][:1].size, 1), 1)
+        for start in range(box[0].start, box[0].stop, rows):
+            yield (slice(start, min(start + rows, box[0].stop)), *box[1:])
 
-    def count(self, part: slice) -> MaskCounts:
+    def count(self, part: Part) -> MaskCounts:
+        """What lies in and around the two masks."""
         labels, found = self.given[part], self.predicted[part]
-        taking, mine = labels != IGNORED, labels == self.value
-        theirs = (found == self.value) & taking
-        wrong = (labels != found) & (mine | theirs)
-        bins = self._bins(part)
-        bins[mine] += BINS
+        mine = labels == self.value
+        theirs = (found == self.value) & (labels != IGNORED)
+        wrong = mine ^ theirs
         return MaskCounts(
-            judged=int(np.count_nonzero(taking)), given=int(np.count_nonzero(mine)),
-            predicted=int(np.count_nonzero(theirs)), both=int(np.count_nonzero(mine & theirs)),
-            flagged=int(np.count_nonzero(self.flagged_for(part))),
-            margin=self._margins(part, wrong),
-            everywhere=softmin_sums(self.confidence(part)[taking]),
-            histogram=np.bincount(bins[taking], minlength=2 * BINS).reshape(2, BINS),
+            given=int(np.count_nonzero(mine)), predicted=int(np.count_nonzero(theirs)),
+            both=int(np.count_nonzero(mine & theirs)), margin=self._margins(part, wrong),
         )  # fmt: skip
+
+    def count_judged(self) -> int:
+        return sum(int(np.count_nonzero(self.given[part] != IGNORED)) for part in self.blocks())
+
+    def count_flagged(self) -> int:
+        return sum(int(np.count_nonzero(self.flagged_for(part))) for part in self.blocks())
+
+    def distribution(self) -> tuple[Softmin, IntArray]:
+        """Sums over all judged pixels, and their histogram by probability, (2, BINS)."""
+        levels = _levels(self.probs.dtype)
+        if levels is None:
+            return self._distribution_of_pixels()
+        counts = np.zeros((2, len(levels)), np.int64)
+        for part in self.blocks():
+            labels, codes = self.given[part], self.probs[part].view(f"u{self.probs.itemsize}")
+            for row, pixels in enumerate((labels != IGNORED, labels == self.value)):
+                chosen = codes.ravel() if pixels.all() else codes[pixels]
+                counts[row] += np.bincount(chosen, minlength=len(levels))
+        counts[0] -= counts[1]
+        return self._weigh(levels, counts)
+
+    def _weigh(self, levels: NDArray[Any], counts: IntArray) -> tuple[Softmin, IntArray]:
+        """What `distribution` gives, of pixels counted by what is stored for them.
+
+        levels: (N,), numbers as stored.  counts: (2, N), pixels not given and given.
+        """
+        present = counts.any(axis=0)
+        levels, counts = levels[present], counts[:, present]
+        confidences = [self._rest(levels), levels]
+        sums = Softmin()
+        for confidence, pixels in zip(confidences, counts, strict=True):
+            values = confidence.astype(np.float64) / self.scale
+            weights = np.exp(values / -TEMPERATURE) * pixels
+            sums += Softmin(float(values @ weights), float(weights.sum()))
+        histogram = np.zeros((2, BINS), np.int64)
+        for row, pixels in zip(histogram, counts, strict=True):
+            np.add.at(row, self._bins(levels), pixels)
+        return sums, histogram
+
+    def _distribution_of_pixels(self) -> tuple[Softmin, IntArray]:
+        sums, histogram = Softmin(), np.zeros(2 * BINS, np.int64)
+        for part in self.blocks():
+            labels = self.given[part]
+            bins = self._bins(self.probs[part])
+            bins[labels == self.value] += BINS
+            histogram += np.bincount(bins[labels != IGNORED], minlength=2 * BINS)
+            sums += softmin_sums(self.confidence(part)[labels != IGNORED])
+        return sums, histogram.reshape(2, BINS)
 
     def foreground(self, part: Part) -> BoolArray:
         """The pixels that are given to the structure, or predicted as it."""
@@ -211,7 +263,9 @@ class _Mask:
     def flagged_for(self, part: Part) -> BoolArray:
         """The pixels that are flagged for the structure."""
         flagged: BoolArray = self.flagged[part]
-        return flagged if self.classes is None else flagged & self.foreground(part)
+        if self.classes is None or not flagged.any():
+            return flagged
+        return flagged & self.foreground(part)
 
     def box(self, pixels: Callable[[Part], BoolArray]) -> tuple[slice, ...] | None:
         """The box around pixels that are asked for block by block; None without one."""
@@ -220,9 +274,11 @@ class _Mask:
         axes = range(len(shape))
         for part in self.blocks():
             block = pixels(part)
+            if not block.any():
+                continue
             for axis in axes:
                 line = block.any(axis=tuple(other for other in axes if other != axis))
-                lines[axis][part if axis == 0 else slice(None)] |= line
+                lines[axis][part[axis]] |= line
         if not lines[0].any():
             return None
         ends = [np.flatnonzero(line)[[0, -1]].tolist() for line in lines]
@@ -231,27 +287,37 @@ class _Mask:
     def confidence(self, part: Part) -> FloatArray:
         """Probability of what is given, float64; that of the rest is 1 - p in the dtype of p."""
         probs = self.probs[part]
-        one = probs.dtype.type(self.scale)
-        rest = np.subtract(one, probs, dtype=probs.dtype)
         mine = self.given[part] == self.value
-        confidence: FloatArray = np.where(mine, probs, rest).astype(np.float64) / self.scale
+        stored = np.where(mine, probs, self._rest(probs))
+        confidence: FloatArray = stored.astype(np.float64) / self.scale
         return confidence
 
-    def _bins(self, part: slice) -> NDArray[np.intp]:
-        scaled = self.probs[part].astype(np.float64) * ((BINS - 1) / self.scale)
+    def _rest(self, probs: NDArray[Any]) -> NDArray[Any]:
+        one = probs.dtype.type(self.scale)
+        return np.subtract(one, probs, dtype=probs.dtype)
+
+    def _bins(self, probs: NDArray[Any]) -> NDArray[np.intp]:
+        scaled = probs.astype(np.float64) * ((BINS - 1) / self.scale)
         np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled)
         bins: NDArray[np.intp] = scaled.astype(np.intp)
         return bins
 
-    def _margins(self, part: slice, wrong: BoolArray) -> float:
+    def _margins(self, part: Part, wrong: BoolArray) -> float:
         if self.classes is None:
             foreground = self.probs[part][wrong].astype(np.float64) / self.scale
             return float(np.abs(2 * foreground - 1).sum())
         places = np.nonzero(wrong)
-        pixels = self.classes[:, part]
+        pixels = self.classes[(slice(None), *part)]
         better = pixels[(self.predicted[part][wrong], *places)].astype(np.float64)
         worse = pixels[(self.given[part][wrong], *places)].astype(np.float64)
         return float((better - worse).sum()) / self.scale
+
+
+def _levels(dtype: np.dtype[Any]) -> NDArray[Any] | None:
+    """Every number that can be stored, by its bits; None for floats of more than 16 bits."""
+    if dtype.itemsize > 2 or not dtype.isnative:
+        return None
+    return np.arange(1 << 8 * dtype.itemsize).astype(f"u{dtype.itemsize}").view(dtype)
 
 
 def _around(mask: _Mask, box: tuple[slice, ...], pixels: int) -> Softmin:
@@ -271,13 +337,30 @@ def _around(mask: _Mask, box: tuple[slice, ...], pixels: int) -> Softmin:
         stop = min(start + rows, wide[0].stop)
         low, high = max(start - reach[0], 0), min(stop + reach[0], shape[0])
         near = mask.foreground((slice(low, high), *wide[1:]))
-        sizes = [2 * r + 1 for r in reach]
-        band = ndimage.maximum_filter(near.view(np.uint8), sizes, mode="constant") > 0
+        band = widened(near, reach)
         band = band[start - low : stop - low]
         here = (slice(start, stop), *wide[1:])
         band &= mask.given[here] != IGNORED
         sums += softmin_sums(mask.confidence(here)[band])
     return sums
+
+
+def widened(mask: BoolArray, reach: Sequence[int]) -> BoolArray:
+    """The pixels with a true one in the box of 2 r + 1 around them, r being the reach of each axis.
+
+    mask: (*S).  As a maximum filter, by doubling: a dozen passes over bytes instead of one over
+    floats for each axis.
+    """
+    for axis, r in enumerate(reach):
+        wide = np.moveaxis(
+            np.pad(mask, [(r * (a == axis),) * 2 for a in range(mask.ndim)]), axis, 0
+        )
+        covered = 1
+        while covered < 2 * r + 1:
+            step = min(covered, 2 * r + 1 - covered)
+            wide, covered = wide[:-step] | wide[step:], covered + step
+        mask = np.moveaxis(wide, 0, axis)
+    return mask
 
 
 def _reach(mask: _Mask, pixels: int) -> list[int]:
@@ -345,17 +428,19 @@ def expected_dice_lost(histogram: IntArray, calibrated: FloatArray) -> float:
 def score_mask(counts: MaskCounts, calibrated: FloatArray) -> MaskScores:
     """The scores that follow from the counts; UNKNOWN where no pixel was judged.
 
-    calibrated: (BINS,), of the structure, as from `calibrate`.
+    calibrated: (BINS,), of the structure, as from `calibrate`.  NaN for the scores that look at
+    every pixel where that was not done.
     """
     if not counts.judged:
         return UNKNOWN
     both = counts.given + counts.predicted
+    everywhere = bool(counts.histogram.any())
     return MaskScores(
         gain=counts.margin / both if both else 0.0,
         agreement=1 - 2 * counts.both / both if both else 0.0,
         expected_dice=expected_dice_lost(counts.histogram, calibrated),
-        softmin=counts.everywhere.badness,
-        foreground_softmin=counts.around.badness,
+        softmin=counts.everywhere.badness if everywhere else math.nan,
+        foreground_softmin=counts.around.badness if everywhere else math.nan,
         flagged_share=counts.flagged / counts.judged,
         largest_region=counts.largest / max(counts.given, counts.predicted, 1),
     )
