@@ -425,6 +425,8 @@ def export(
         f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
         f"Where to look, {done.findings} regions: {out / 'findings.csv'}"
     )
+    for sentence in done.files.kept:
+        typer.echo(f"warning: {sentence}", err=True)
     _tell_left_out(opened.left_out)
 
 

@@ -194,7 +194,8 @@ def correct(run: Run, listener: Listener = QUIET) -> None:
                 run.write_soft(case, run.compute_soft(case))
             else:
                 run.forget_soft(case)
-        run.write_mended(case, labels)
+        for kept in run.write_mended(case, labels):
+            listener.say(f"{kept.case}: {kept.reason}")
         listener.case("correct", done, len(run.dataset.cases))
 
 

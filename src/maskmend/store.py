@@ -37,7 +37,7 @@ from maskmend.datasets import (
     place_of,
     read_grid,
     read_labels,
-    write_labels,
+    write_fitting,
     write_soft_labels,
 )
 from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
@@ -437,8 +437,9 @@ class Run:
         """The mended data set: the layout of the input, and soft/CASE.npy beside it."""
         return self.root / "labels"
 
-    def write_mended(self, case: Case, labels: NDArray[np.uint8]) -> None:
-        write_labels(self.dataset, case, labels, self.labels_root)
+    def write_mended(self, case: Case, labels: NDArray[np.uint8]) -> tuple[LeftOut, ...]:
+        """Returns the masks that their file cannot hold, which are copied as given."""
+        return write_fitting(self.dataset, case, labels, self.labels_root)
 
     def write_soft(self, case: Case, soft: FloatArray) -> None:
         write_soft_labels(self.dataset, case, soft, self.labels_root)

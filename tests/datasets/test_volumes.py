@@ -11,9 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from maskmend.core import Grid, LabelScheme
-from maskmend.datasets import open_dataset, read_grid, read_image, read_labels, write_labels
-from maskmend.errors import GridMismatchError, LayoutError, MaskValueError
-from maskmend.formats import read_segments
+from maskmend.datasets import (
+    open_dataset,
+    read_grid,
+    read_image,
+    read_labels,
+    write_fitting,
+    write_labels,
+)
+from maskmend.errors import GridMismatchError, LayoutError
+from maskmend.formats import read_header, read_segments
 from maskmend.formats.seg_nrrd import create_segments
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "msd_hippocampus"
@@ -154,8 +161,6 @@ class TestSegNrrd:
         whole = None
         for seed, case in enumerate(("a", "b", "c")):
             make.image(root / "images" / f"{case}.nii.gz", seed)
-        from maskmend.formats import read_header
-
         whole = read_header(root / "images" / "a.nii.gz").grid
         masks = self.masks(make)
         (root / "masks").mkdir()
@@ -184,7 +189,7 @@ class TestSegNrrd:
             np.testing.assert_array_equal(labels, np.stack(list(masks.values())))
         labels = read_labels(dataset, dataset.cases[2])
         np.testing.assert_array_equal(labels, np.stack([masks["liver"], 0 * masks["vessel"]]))
-        assert said(dataset, "no segment vessel", "not present there: c", "empty segment")
+        assert said(dataset, "no segment vessel", "not present there: c", "is added")
 
     @pytest.mark.parametrize("case", [0, 1])
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any, case: int) -> None:
@@ -206,12 +211,32 @@ class TestSegNrrd:
             write_labels(dataset, dataset.cases[1], wanted, tmp_path / "out")
         assert not list(tmp_path.glob("out/**/*.nrrd"))
 
-    def test_a_segment_that_the_file_lacks(self, root: Path, tmp_path: Path) -> None:
+    def test_a_segment_that_the_file_lacks(self, root: Path, tmp_path: Path, make: Any) -> None:
         dataset = open_dataset(root)
         wanted = read_labels(dataset, dataset.cases[2]).copy()
         wanted[1, 2, 2, 2] = 1
-        with pytest.raises(MaskValueError, match=r"c: expected no voxels of vessel.*got 1 voxel"):
-            write_labels(dataset, dataset.cases[2], wanted, tmp_path / "out")
+        mended = make.check_round_trip(dataset, tmp_path / "out", "c", wanted)
+        assert read_header(mended.cases[2].masks["vessel"]).segments == ("liver", "vessel")
+
+    def test_what_a_file_cannot_hold_stays_as_given(self, root: Path, tmp_path: Path) -> None:
+        dataset, out = open_dataset(root), tmp_path / "out"
+        for case in dataset.cases:
+            wanted = read_labels(dataset, case).copy()
+            wanted[:, 0, 0, 0] = 1
+            kept = write_fitting(dataset, case, wanted, out)
+            source = case.masks["liver"]
+            same = (out / "masks" / source.name).read_bytes() == source.read_bytes()
+            # b covers a part of its image only
+            assert same == (case.id == "b")
+            assert [each.case for each in kept] == ["b"] * same
+            for each in kept:
+                assert each.reason.startswith("b.seg.nrrd stays as it was given. b: expected liver")
+
+    def test_labels_of_another_shape_are_no_such_thing(self, root: Path, tmp_path: Path) -> None:
+        dataset = open_dataset(root)
+        wanted = read_labels(dataset, dataset.cases[0])[:, 1:]
+        with pytest.raises(GridMismatchError, match="a: expected labels of liver of the mask's"):
+            write_fitting(dataset, dataset.cases[0], wanted, tmp_path / "out")
 
     def test_between_the_voxels(self, root: Path, make: Any) -> None:
         moved = make.oblique.copy()
