@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from maskmend.core import Grid, LabelScheme
 from maskmend.datasets import (
@@ -39,6 +40,15 @@ class TestNifti:
             make.image(root / "images" / f"{case}.nii.gz", seed)
             make.label(root / request.param / f"{case}.nii.gz", 0, 1, 4)
         return root
+
+    def test_pictures_among_them(self, root: Path) -> None:
+        folder = next(path for path in root.iterdir() if path.name != "images")
+        for place in (root / "images", folder):
+            Image.new("L", (5, 4)).save(place / "p.png")
+        dataset = open_dataset(root)
+        assert [case.id for case in dataset.cases] == ["a", "b", "c"]
+        (left_out,) = dataset.left_out
+        assert "p: expected a volume, as most cases are; got a picture of (4, 5)" in left_out.reason
 
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any) -> None:
         dataset = open_dataset(root)
