@@ -522,10 +522,12 @@ def _splits(dataset: Dataset, split: list[str] | None) -> tuple[str, ...]:
 
 
 def _tell_left_out(left_out: tuple[LeftOut, ...] | list[LeftOut]) -> None:
+    from maskmend.summaries import left_out_lines
+
     if left_out:
         typer.echo(f"\nLeft out, {len(left_out)}:", err=True)
-    for each in left_out:
-        typer.echo(f"  {each.case}: {each.reason}", err=True)
+    for line in left_out_lines(left_out):
+        typer.echo(f"  {line}", err=True)
 
 
 def _per_structure(options: list[str], parse: Any) -> dict[str, Any]:

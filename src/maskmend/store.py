@@ -137,23 +137,33 @@ class Run:
             )  # fmt: skip
         dataset = dataset or source.open()
         run = cls(root, source, dataset, settings, predictions)
-        if not any(case.split in source.splits for case in dataset.cases):
-            splits = sorted({case.split for case in dataset.cases})
-            raise SettingsError(
-                source.root, expected=f"cases in the split {', '.join(source.splits)}",
-                got="none", remedy=f"Choose of the splits {', '.join(splits)} with --split.",
-            )  # fmt: skip
+        run.check_splits()
         proposal = propose_settings(run.cases, settings)
         run.settings, run.proposed = proposal.settings, proposal.sentences
         if (root / "run.json").exists():
             run._check_fits(files.read_json(root / "run.json"))
-        elif root.exists() and any(path.name != DEMO for path in root.iterdir()):
+            files.remove_leftovers(root)
+        elif root.exists() and (
+            not root.is_dir() or any(path.name != DEMO for path in root.iterdir())
+        ):
             raise RunMismatchError(
                 str(root), expected="a run folder, or an empty or new one",
-                got="a folder with other files", remedy="Choose another folder with --run.",
+                got="a folder with other files" if root.is_dir() else "a file",
+                remedy="Choose another folder with --run.",
             )  # fmt: skip
         run._write_description()
         return run
+
+    def check_splits(self) -> None:
+        """Raises SettingsError where a split of the source has no case."""
+        there = sorted({case.split for case in self.dataset.cases})
+        absent = [split for split in self.source.splits if split not in there]
+        if absent or not self.source.splits:
+            raise SettingsError(
+                self.source.root, expected=f"cases in the split {', '.join(self.source.splits)}",
+                got="none" + (f" in {', '.join(absent)}" if len(self.source.splits) > 1 else ""),
+                remedy=f"Choose of the splits {', '.join(there)} with --split.",
+            )  # fmt: skip
 
     @classmethod
     def open(cls, root: Path) -> Run:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
+from maskmend.core import LeftOut
 from maskmend.datasets.doctor import Diagnosis
+from maskmend.datasets.tree import shorten
 from maskmend.report.tables import Cell, Table, plain
 from maskmend.scores import Evaluation
 from maskmend.settings import Settings
@@ -12,8 +15,28 @@ from maskmend.store import Run
 
 WORST = 10
 
+ALIKE = 3
+"""Cases left out for one reason from which on they share a line."""
+
 LISTED = 40
 """Cases that `doctor` shows of a large data set, unless it is asked for all."""
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    """A line for each case, or for all that have the same reason but for their name."""
+    alike: dict[str, list[LeftOut]] = {}
+    for each in left_out:
+        name = rf"(?<![\w]){re.escape(each.case)}(?![\w])"
+        reason = re.sub(name, "CASE", each.reason.removeprefix(f"{each.case}: "))
+        alike.setdefault(reason, []).append(each)
+    lines = []
+    for reason, some in alike.items():
+        if len(some) >= ALIKE:
+            names = shorten([each.case for each in some])
+            lines.append(f"{len(some)} cases, {names}: {reason}")
+        else:
+            lines += [f"{e.case}: {e.reason.removeprefix(f'{e.case}: ')}" for e in some]
+    return lines
 
 
 def noise_rates(run: Run) -> str:

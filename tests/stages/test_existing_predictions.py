@@ -28,8 +28,10 @@ from maskmend.errors import (
     NotFiniteError,
     ProbabilityError,
     RunMismatchError,
+    SettingsError,
     UnreadableFileError,
 )
+from maskmend.exporting.options import ExportOptions
 from maskmend.settings import FlagSettings, Settings
 from maskmend.store import Run, Source
 
@@ -578,6 +580,9 @@ def test_a_killed_audit_goes_on_and_ends_in_the_same_bytes(
             audit(source, tmp_path, folder, listener=Killer(stage))
     imported = next((tmp_path / "run" / "probabilities").glob("*.npy"))
     when = imported.stat().st_mtime_ns
+    # a process that is ended at once cannot tidy up
+    for folder_of in ("probabilities", "labels/masks"):
+        (tmp_path / "run" / folder_of / ".0123456789abcdef.tmp").write_text("half")
     broken = audit(source, tmp_path, folder)
     assert imported.stat().st_mtime_ns == when
     assert files_of(broken) == files_of(whole)
@@ -686,6 +691,49 @@ def test_the_command_line_tells_and_trains_nothing(
     assert "Estimated label noise" in done.stdout
     assert "of 16 masks are doubted" in done.stdout
     assert "Mended data set" in done.stdout
+
+
+def test_the_command_line_says_equal_reasons_once(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    root = nnunet(tmp_path / "trainer", arrays, folds=4)
+    splits = write_splits(tmp_path / "splits_final.json", folds=4)
+    np.savez(root / "fold_0" / "validation" / f"{NAMES[4]}.npz", probabilities=np.zeros((3, 2, 2)))
+    done = CliRunner().invoke(
+        app,
+        ["audit", source.root, "--run", str(tmp_path / "run"), "--set", "flag.method=argmax",
+         "--probabilities", str(root / "fold_0"), "--splits", str(splits)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    lines = done.stderr.partition("Left out, 7:\n")[2].splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"  {NAMES[4]}: expected ") or lines[1].startswith(
+        f"  {NAMES[4]}: expected "
+    )
+    (many,) = [line for line in lines if "6 cases" in line]
+    assert many.startswith("  6 cases, case_01, case_02, case_03, case_05, case_06 and 1 more: ")
+    assert "expected its probabilities, CASE.npz; got none in" in many
+
+
+def test_a_misspelt_split_is_named(source: Source, tmp_path: Path, arrays: Arrays) -> None:
+    folder = write_all(tmp_path / "p", arrays)
+    wrong = Source(source.root, ("trainin",))
+    with pytest.raises(SettingsError, match=r"cases in the split trainin; got none\. Choose of"):
+        audit(wrong, tmp_path, folder)
+    assert not (tmp_path / "run").exists()
+
+
+def test_soft_targets_know_the_folds_of_the_predictions(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    root = nnunet(tmp_path / "trainer", arrays)
+    splits = write_splits(tmp_path / "splits_final.json")
+    run = audit(source, tmp_path, root, out_of_sample=False, splits=splits)
+    stages.export(Run.open(run.root), tmp_path / "out", ExportOptions("soft"))
+    listed = json.loads((tmp_path / "out" / "soft_datalist.json").read_text())["training"]
+    assert {item["case"]: item["fold"] for item in listed} == {
+        name: number % 2 for number, name in enumerate(NAMES)
+    }
 
 
 # -- pictures, and structures that overlap
