@@ -323,6 +323,22 @@ class TestDicom:
         copied = {p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*.dcm")}
         assert copied == {p.relative_to(root) for p in root.rglob("*.dcm")}
 
+    def test_a_segmentation_of_one_slice_for_a_picture(self, tmp_path: Path, make: Any) -> None:
+        root, pixels = tmp_path / "pictures", np.arange(30).reshape(1, 6, 5)
+        slices = make.series(tmp_path / "series", pixels)
+        liver = np.zeros((1, 6, 5), bool)
+        liver[0, 2:4, 1:3] = True
+        make.segmentation(root / "masks" / "a.dcm", slices, {"liver": liver})
+        (root / "images").mkdir()
+        next((tmp_path / "series").iterdir()).rename(root / "images" / "a.dcm")
+        dataset = open_dataset(root)
+        wanted = read_labels(dataset, dataset.cases[0]).copy()
+        assert wanted.shape == (1, 6, 5)
+        wanted[0, 0, 0] = wanted[0, 5, 4] = 1
+        wanted[0, 2, 1] = 0
+        mended = make.check_round_trip(dataset, tmp_path / "out", "a", wanted)
+        assert read_segments(mended.cases[0].masks["liver"])[1].shape == (1, 6, 5)
+
     def test_a_series_with_a_missing_slice(self, root: Path) -> None:
         (root / "images" / "a" / "y.dcm").unlink()
         (left_out,) = open_dataset(root).left_out

@@ -77,10 +77,11 @@ def write_placed(
     """
     segments, own = formats.read_segments(source)
     part = _part(case, source, own, grid)
-    before = 0
-    if formats.holds_more_slices(source) and own.affine is not None and len(own.shape) == 3:
+    before, volumes = 0, len(own.shape) == len(grid.shape) == 3
+    if volumes and formats.holds_more_slices(source) and own.affine is not None:
         part, before = with_slices(part, np.any(np.stack(list(changed.values())), axis=0))
-    more = part.shape[part.axes.index(0)] > own.shape[0] if len(own.shape) == 3 else False
+    # a file of one slice may belong to a picture, whose first axis are rows
+    more = volumes and part.shape[part.axes.index(0)] > own.shape[0]
     masks: dict[str, BoolArray] = {}
     for name, mask in changed.items():
         if name not in segments and name not in models:
