@@ -185,7 +185,7 @@ def audit(
     """
     from maskmend import stages
     from maskmend.progress import Bar
-    from maskmend.summaries import noise_rates, too_good, worst_masks
+    from maskmend.summaries import noise_rates, too_good, too_poor, worst_masks
 
     source, found = _source(dataset, split, ignore_value, group_pattern)
     chosen = _settings(settings, overrides, seed, device)
@@ -197,7 +197,7 @@ def audit(
         )  # fmt: skip
     typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
     typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
-    for sentence in too_good(done):
+    for sentence in (*too_good(done), *too_poor(done)):
         typer.echo(f"\nwarning: {sentence}", err=True)
     _tell_left_out(done.left_out)
 

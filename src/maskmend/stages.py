@@ -37,7 +37,7 @@ from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
 from maskmend.store import DEMO, Run, Source
-from maskmend.summaries import too_good
+from maskmend.summaries import too_good, too_poor
 from maskmend.trainings import GIVEN, HARD
 
 DEMO_CASES = {"training": 48, "validation": 16}
@@ -173,7 +173,7 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
-    for warning in too_good(run):
+    for warning in (*too_good(run), *too_poor(run)):
         listener.say(warning)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from maskmend.core import LeftOut
 from maskmend.datasets.doctor import Diagnosis
@@ -88,6 +89,10 @@ sample with clean labels at 0.93 to 0.97, and an easy organ in CT at 0.97 or 0.9
 far below; a network that has learnt its labels by heart at more than 0.99 in nearly all of them."""
 
 
+POOR_MEDIAN = 0.4
+"""Median Dice of a structure below which predictions are hardly of it."""
+
+
 def too_good(run: Run) -> list[str]:
     """A warning where predictions that exist agree so well that they seem to be in-sample.
 
@@ -108,6 +113,27 @@ def too_good(run: Run) -> list[str]:
         f"of {middle:.3f}, 95 % of them above {low:.3f}. Models that have not seen the labels "
         "rarely do. Check that each case was predicted by a model that was trained without it and "
         "its patient; predictions by a model that has seen the labels hide the errors."
+    ]
+
+
+def too_poor(run: Run) -> list[str]:
+    """A warning for each structure that predictions that exist seem not to be of.
+
+    Such as channels in another order than was taken.  Of a run with a cross-fit nothing.
+    """
+    if run.predictions is None:
+        return []
+    agreements: dict[str, list[float]] = {}
+    for row in run.read_masks_table():
+        if row["agreement"]:
+            agreements.setdefault(row["structure"], []).append(float(row["agreement"]))
+    names = ", ".join(run.dataset.scheme.structures)
+    return [
+        f"the predictions hardly agree with the labels of {name}: half of the masks below a Dice "
+        f"of {median(some):.3f}. Check that they are of this data set, and that their channels "
+        f"are in the order {names}; else most of these labels would be wrong."
+        for name, some in agreements.items()
+        if len(some) >= FEWEST and median(some) < POOR_MEDIAN
     ]
 
 

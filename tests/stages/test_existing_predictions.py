@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from typer.testing import CliRunner
 
 from maskmend import stages
 from maskmend.cli import app
-from maskmend.core import Listener
-from maskmend.datasets import open_dataset
+from maskmend.core import Grid, Listener
+from maskmend.datasets import open_dataset, read_labels
 from maskmend.errors import (
     GridMismatchError,
     InSampleError,
@@ -32,6 +33,7 @@ from maskmend.errors import (
     UnreadableFileError,
 )
 from maskmend.exporting.options import ExportOptions
+from maskmend.formats.seg_nrrd import create_segments
 from maskmend.settings import FlagSettings, Settings
 from maskmend.store import Run, Source
 
@@ -621,6 +623,18 @@ def test_predictions_that_agree_too_well_are_warned_of(
     assert any("almost perfectly" in sentence for sentence in said.sentences)
 
 
+def test_channels_in_another_order_are_warned_of(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    said = Said()
+    folder = write_all(tmp_path / "p", {name: array[[0, 2, 1]] for name, array in arrays.items()})
+    audit(source, tmp_path, folder, listener=said)
+    warned = [text for text in said.sentences if "hardly agree" in text]
+    assert len(warned) == 2
+    assert "the labels of class_1: half of the masks below a Dice of 0.0" in warned[0]
+    assert "in the order class_1, class_2" in warned[0]
+
+
 def test_honest_predictions_are_not_warned_of(
     source: Source, tmp_path: Path, arrays: Arrays
 ) -> None:
@@ -721,6 +735,44 @@ def test_a_misspelt_split_is_named(source: Source, tmp_path: Path, arrays: Array
     with pytest.raises(SettingsError, match=r"cases in the split trainin; got none\. Choose of"):
         audit(wrong, tmp_path, folder)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_cannot_hold_its_labels_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Segments; of one case the file covers a part of the image, and lacks one of them."""
+    root = tmp_path / "data"
+    grid = Grid(SHAPE, (3.0, 0.5, 0.5), ((0.0, 0.0, 0.5, 0.0), (0.0, 0.5, 0.0, 0.0),
+                                         (3.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))  # fmt: skip
+    affine = np.diag([0.5, 0.5, 3.0, 1.0])
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    arrays = {}
+    for number, name in enumerate(NAMES):
+        labels = true_labels(number)
+        arrays[name] = 0.1 + 0.8 * np.stack([labels == 1, labels == 2]).astype(np.float32)
+        nib.save(nib.Nifti1Image(labels.astype(np.int16).T, affine),
+                 root / "images" / f"{name}.nii.gz")  # fmt: skip
+        masks, own = {"one": labels == 1, "two": labels == 2}, grid
+        if number == 0:
+            del masks["two"]
+        if number == 1:
+            # the first slices only
+            masks = {key: mask[:3] for key, mask in masks.items()}
+            own = replace(grid, shape=(3, *SHAPE[1:]))
+        create_segments(root / "masks" / f"{name}.seg.nrrd", masks, own)
+    said = Said()
+    run = audit(Source(str(root), ("training",)), tmp_path, arrays, listener=said)
+    done = stages.export(run, tmp_path / "out")
+    (kept,) = [text for text in said.sentences if "stays as it was given" in text]
+    assert kept.startswith(f"{NAMES[1]}: {NAMES[1]}.seg.nrrd stays as it was given.")
+    assert done.files.kept == (kept,)
+    mended = open_dataset(tmp_path / "out")
+    for number, case in enumerate(mended.cases):
+        truth = np.stack([true_labels(number) == value for value in (1, 2)])
+        if number == 1:
+            truth[:, 3:] = False
+        np.testing.assert_array_equal(read_labels(mended, case), truth)
+    record = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert record["masks"]["kept"] == [kept]
 
 
 def test_soft_targets_know_the_folds_of_the_predictions(
