@@ -13,6 +13,7 @@ from PIL import Image
 
 from maskmend.core import Grid, LabelScheme
 from maskmend.datasets import (
+    copy_images,
     open_dataset,
     read_grid,
     read_image,
@@ -338,6 +339,32 @@ class TestDicom:
         wanted[0, 2, 1] = 0
         mended = make.check_round_trip(dataset, tmp_path / "out", "a", wanted)
         assert read_segments(mended.cases[0].masks["liver"])[1].shape == (1, 6, 5)
+
+    def test_where_segments_of_a_label_map_would_overlap_both_stay(
+        self, tmp_path: Path, make: Any
+    ) -> None:
+        root = tmp_path / "maps"
+        slices = make.series(root / "images" / "a", np.arange(120).reshape(4, 6, 5))
+        masks = np.zeros((2, 4, 6, 5), bool)
+        masks[0, 1, 1:3], masks[1, 1, 4] = True, True
+        named = dict(zip(("liver", "vessel"), masks, strict=True))
+        make.segmentation(root / "masks" / "a.dcm", slices, named, "LABELMAP")
+        dataset = open_dataset(root)
+        wanted = read_labels(dataset, dataset.cases[0]).copy()
+        expected = wanted.copy()
+        # on the liver; on background; on background, twice
+        wanted[1, 1, 2, 0] = wanted[1, 1, 3, 0] = 1
+        wanted[:, 2, 0, 0] = 1
+        expected[1, 1, 3, 0] = 1
+        copy_images(dataset, tmp_path / "out")
+        assert write_fitting(dataset, dataset.cases[0], wanted, tmp_path / "out") == ()
+        mended = open_dataset(tmp_path / "out")
+        np.testing.assert_array_equal(read_labels(mended, mended.cases[0]), expected)
+        # nothing is left to change: the bytes of the source
+        wanted[1, 1, 3, 0] = 0
+        assert write_fitting(dataset, dataset.cases[0], wanted, tmp_path / "out") == ()
+        before, after = (p / "masks" / "a.dcm" for p in (root, tmp_path / "out"))
+        assert after.read_bytes() == before.read_bytes()
 
     def test_a_series_with_a_missing_slice(self, root: Path) -> None:
         (root / "images" / "a" / "y.dcm").unlink()

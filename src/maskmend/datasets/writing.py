@@ -49,7 +49,8 @@ def write_labels(dataset: Dataset, case: Case, labels: LabelArray, out_root: Pat
     labels: (planes, *S).  Only pixels whose class differs from the source's are changed; a mask
     file without any is copied byte for byte.  A pixel that becomes IGNORED takes the ignore value.
     Where structures of a label map are not labelled, its background stays as it is.  Of regions, a
-    pixel in which some plane changed is painted anew from all of them.
+    pixel in which some plane changed is painted anew from all of them.  Of the segments of a label
+    map (DICOM), a pixel that would be in several stays as it was.
 
     Raises LayoutError (out_root in the data set), GridMismatchError (also for a segment beyond the
     part of the image that its file covers), MaskValueError (a class that the scheme or the file
@@ -171,8 +172,13 @@ def _write_file(
         return
     target = target_of(dataset, place_of(dataset, source), out_root)
     if formats.is_layered(source):
-        hit = {plane: wanted[plane] for plane in wanted if changed[plane].any()}
-        _write_segments(dataset, case, source, hit, target)
+        if formats.is_exclusive(source):
+            wanted = _without_overlap(given, wanted)
+        hit = {plane: wanted[plane] for plane in wanted if (wanted[plane] != given[plane]).any()}
+        if hit:
+            _write_segments(dataset, case, source, hit, target)
+        else:
+            _copy_file(dataset, source, out_root)
     elif dataset.regions is not None:
         _write_regions(dataset, case, source, given, wanted, target)
     else:
@@ -196,6 +202,14 @@ def _write_plane(
     mended = stored.astype(np.int64)
     mended[changed] = values[wanted[changed]]
     formats.write_mask(target, mended, source)
+
+
+def _without_overlap(
+    given: Mapping[str, LabelArray], wanted: Mapping[str, LabelArray]
+) -> dict[str, LabelArray]:
+    """The labels wanted; where a pixel would be in several segments, those given."""
+    several = np.sum([labels == 1 for labels in wanted.values()], axis=0) > 1
+    return {plane: np.where(several, given[plane], labels) for plane, labels in wanted.items()}
 
 
 def _write_segments(

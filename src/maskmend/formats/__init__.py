@@ -198,6 +198,12 @@ def write_segments(
     _segment_module(like).write_segments(path, masks, like, models)
 
 
+def is_exclusive(path: Path) -> bool:
+    """Whether a file of segments is a label map, in which they cannot overlap."""
+    found = getattr(_segment_module(path), "is_exclusive", None)
+    return found is not None and bool(found(path))
+
+
 def holds_more_slices(path: Path) -> bool:
     """Whether `write_more_slices` takes the file: its empty slices need not be stored."""
     return is_layered(path) and hasattr(_segment_module(path), "write_more_slices")

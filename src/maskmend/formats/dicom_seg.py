@@ -28,7 +28,13 @@ from maskmend.formats.dicom_files import (
     open_whole,
     unreadable,
 )
-from maskmend.formats.dicom_seg_layout import Layout, layout_of, segments_in, with_more_slices
+from maskmend.formats.dicom_seg_layout import (
+    LABELMAP,
+    Layout,
+    layout_of,
+    segments_in,
+    with_more_slices,
+)
 from maskmend.formats.dicom_seg_writing import add_descriptions, rewritten
 
 if TYPE_CHECKING:
@@ -68,6 +74,13 @@ def read_segments(path: Path) -> tuple[dict[str, BoolArray], Grid]:
         if decoded != len(layout.frames):
             raise unreadable(path, f"{decoded} of {len(layout.frames)} frames")
     return {layout.names[number]: mask for number, mask in masks.items()}, layout.grid
+
+
+def is_exclusive(path: Path) -> bool:
+    """Whether no pixel can be in two segments, as the file is a label map."""
+    dataset = open_header(path)
+    with named_errors(path):
+        return layout_of(path, dataset).kind == LABELMAP
 
 
 def write_segments(
