@@ -267,6 +267,8 @@ def test_a_folder_with_other_things_is_refused_and_left_alone(
     with pytest.raises(MissingFileError, match=r"run\.json"):
         Run.open(folder)
     assert [path.name for path in folder.iterdir()] == ["chapter1.tex"]
+    with pytest.raises(RunMismatchError, match="got a file"):
+        Run.create(folder / "chapter1.tex", source, SETTINGS)
 
 
 def test_a_broken_run_json_is_named(run: Run) -> None:

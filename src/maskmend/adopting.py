@@ -81,6 +81,7 @@ def find(run: Run, root: Path, splits: Path | None, out_of_sample: bool) -> Prep
     folds: Sequence[StatedFold] = run.dataset.stated_folds
     if splits is not None:
         folds = read_splits(splits)
+    run.check_splits()
     cases = [case for case in run.dataset.cases if case.split in run.source.splits]
     by_id = {case.id: case for case in cases}
     grids = {case.id: read_grid(case) for case in cases}

@@ -186,7 +186,7 @@ def audit(
     """
     from maskmend import stages
     from maskmend.progress import Bar
-    from maskmend.summaries import noise_rates, too_good, worst_masks
+    from maskmend.summaries import noise_rates, too_good, too_poor, worst_masks
 
     source, found = _source(dataset, split, ignore_value, group_pattern)
     chosen = _settings(settings, overrides, seed, device)
@@ -199,7 +199,7 @@ def audit(
     typer.echo("\n" + noise_rates(done) + "\n" + worst_masks(done))
     typer.echo(f"Mended data set: {done.labels_root}\nPictures: {run / 'pictures'}")
     typer.echo(f"Report: {run / 'report.html'}")
-    for sentence in too_good(done):
+    for sentence in (*too_good(done), *too_poor(done)):
         typer.echo(f"\nwarning: {sentence}", err=True)
     _tell_left_out(done.left_out)
 
@@ -456,6 +456,8 @@ def export(
         f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
         f"Where to look, {done.findings} findings: {out / 'findings.csv'}"
     )
+    for sentence in done.files.kept:
+        typer.echo(f"warning: {sentence}", err=True)
     _tell_left_out(opened.left_out)
 
 
@@ -568,10 +570,12 @@ def _splits(dataset: Dataset, split: list[str] | None) -> tuple[str, ...]:
 
 
 def _tell_left_out(left_out: tuple[LeftOut, ...] | list[LeftOut]) -> None:
+    from maskmend.summaries import left_out_lines
+
     if left_out:
         typer.echo(f"\nLeft out, {len(left_out)}:", err=True)
-    for each in left_out:
-        typer.echo(f"  {each.case}: {each.reason}", err=True)
+    for line in left_out_lines(left_out):
+        typer.echo(f"  {line}", err=True)
 
 
 def _per_structure(options: list[str], parse: Any) -> dict[str, Any]:

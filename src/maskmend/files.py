@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 import zipfile
@@ -42,6 +43,16 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(root: Path) -> None:
+    """Delete the temporary files below a folder of a process that was killed.
+
+    Only where no other process writes.
+    """
+    for path in root.rglob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:

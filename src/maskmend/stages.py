@@ -43,7 +43,7 @@ from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
 from maskmend.store import DEMO, Run, Source
-from maskmend.summaries import too_good
+from maskmend.summaries import too_good, too_poor
 from maskmend.trainings import GIVEN, HARD
 
 DEMO_CASES = {"training": 48, "validation": 16}
@@ -180,7 +180,7 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
             rows.append([case.id, name, *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
-    for warning in too_good(run):
+    for warning in (*too_good(run), *too_poor(run)):
         listener.say(warning)
 
 
@@ -201,7 +201,8 @@ def correct(run: Run, listener: Listener = QUIET) -> None:
                 run.write_soft(case, run.compute_soft(case))
             else:
                 run.forget_soft(case)
-        run.write_mended(case, labels)
+        for kept in run.write_mended(case, labels):
+            listener.say(f"{kept.case}: {kept.reason}")
         listener.case("correct", done, len(run.dataset.cases))
 
 

@@ -37,7 +37,7 @@ from maskmend.datasets import (
     place_of,
     read_grid,
     read_labels,
-    write_labels,
+    write_fitting,
     write_soft_labels,
 )
 from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
@@ -137,24 +137,34 @@ class Run:
             )  # fmt: skip
         dataset = dataset or source.open()
         run = cls(root, source, dataset, settings, predictions)
-        if not any(case.split in source.splits for case in dataset.cases):
-            splits = sorted({case.split for case in dataset.cases})
-            raise SettingsError(
-                source.root, expected=f"cases in the split {', '.join(source.splits)}",
-                got="none", remedy=f"Choose of the splits {', '.join(splits)} with --split.",
-            )  # fmt: skip
+        run.check_splits()
         if predictions is None:
             proposal = propose_settings(run.cases, settings)
             run.settings, run.proposed = proposal.settings, proposal.sentences
         if (root / "run.json").exists():
             run._check_fits(files.read_json(root / "run.json"))
-        elif root.exists() and any(path.name != DEMO for path in root.iterdir()):
+            files.remove_leftovers(root)
+        elif root.exists() and (
+            not root.is_dir() or any(path.name != DEMO for path in root.iterdir())
+        ):
             raise RunMismatchError(
                 str(root), expected="a run folder, or an empty or new one",
-                got="a folder with other files", remedy="Choose another folder with --run.",
+                got="a folder with other files" if root.is_dir() else "a file",
+                remedy="Choose another folder with --run.",
             )  # fmt: skip
         run._write_description()
         return run
+
+    def check_splits(self) -> None:
+        """Raises SettingsError where a split of the source has no case."""
+        there = sorted({case.split for case in self.dataset.cases})
+        absent = [split for split in self.source.splits if split not in there]
+        if absent or not self.source.splits:
+            raise SettingsError(
+                self.source.root, expected=f"cases in the split {', '.join(self.source.splits)}",
+                got="none" + (f" in {', '.join(absent)}" if len(self.source.splits) > 1 else ""),
+                remedy=f"Choose of the splits {', '.join(there)} with --split.",
+            )  # fmt: skip
 
     @classmethod
     def open(cls, root: Path) -> Run:
@@ -441,8 +451,9 @@ class Run:
         """The mended data set: the layout of the input, and soft/CASE.npy beside it."""
         return self.root / "labels"
 
-    def write_mended(self, case: Case, labels: NDArray[np.uint8]) -> None:
-        write_labels(self.dataset, case, labels, self.labels_root)
+    def write_mended(self, case: Case, labels: NDArray[np.uint8]) -> tuple[LeftOut, ...]:
+        """Returns the masks that their file cannot hold, which are copied as given."""
+        return write_fitting(self.dataset, case, labels, self.labels_root)
 
     def write_soft(self, case: Case, soft: FloatArray) -> None:
         write_soft_labels(self.dataset, case, soft, self.labels_root)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import median
 
-from maskmend.core import Finding
+from maskmend.core import Finding, LeftOut
 from maskmend.datasets.doctor import Diagnosis
+from maskmend.datasets.tree import shorten
 from maskmend.report.tables import Cell, Table, plain
 from maskmend.scores import Evaluation
 from maskmend.settings import Settings
@@ -14,8 +17,28 @@ from maskmend.store import Run
 
 WORST = 10
 
+ALIKE = 3
+"""Cases left out for one reason from which on they share a line."""
+
 LISTED = 40
 """Cases that `doctor` shows of a large data set, unless it is asked for all."""
+
+
+def left_out_lines(left_out: Sequence[LeftOut]) -> list[str]:
+    """A line for each case, or for all that have the same reason but for their name."""
+    alike: dict[str, list[LeftOut]] = {}
+    for each in left_out:
+        name = rf"(?<![\w]){re.escape(each.case)}(?![\w])"
+        reason = re.sub(name, "CASE", each.reason.removeprefix(f"{each.case}: "))
+        alike.setdefault(reason, []).append(each)
+    lines = []
+    for reason, some in alike.items():
+        if len(some) >= ALIKE:
+            names = shorten([each.case for each in some])
+            lines.append(f"{len(some)} cases, {names}: {reason}")
+        else:
+            lines += [f"{e.case}: {e.reason.removeprefix(f'{e.case}: ')}" for e in some]
+    return lines
 
 
 def noise_rates(run: Run) -> str:
@@ -80,6 +103,10 @@ sample with clean labels at 0.93 to 0.97, and an easy organ in CT at 0.97 or 0.9
 far below; a network that has learnt its labels by heart at more than 0.99 in nearly all of them."""
 
 
+POOR_MEDIAN = 0.4
+"""Median Dice of a structure below which predictions are hardly of it."""
+
+
 def too_good(run: Run) -> list[str]:
     """A warning where predictions that exist agree so well that they seem to be in-sample.
 
@@ -100,6 +127,27 @@ def too_good(run: Run) -> list[str]:
         f"of {middle:.3f}, 95 % of them above {low:.3f}. Models that have not seen the labels "
         "rarely do. Check that each case was predicted by a model that was trained without it and "
         "its patient; predictions by a model that has seen the labels hide the errors."
+    ]
+
+
+def too_poor(run: Run) -> list[str]:
+    """A warning for each structure that predictions that exist seem not to be of.
+
+    Such as channels in another order than was taken.  Of a run with a cross-fit nothing.
+    """
+    if run.predictions is None:
+        return []
+    agreements: dict[str, list[float]] = {}
+    for row in run.read_masks_table():
+        if row["agreement"]:
+            agreements.setdefault(row["structure"], []).append(float(row["agreement"]))
+    names = ", ".join(run.dataset.scheme.structures)
+    return [
+        f"the predictions hardly agree with the labels of {name}: half of the masks below a Dice "
+        f"of {median(some):.3f}. Check that they are of this data set, and that their channels "
+        f"are in the order {names}; else most of these labels would be wrong."
+        for name, some in agreements.items()
+        if len(some) >= FEWEST and median(some) < POOR_MEDIAN
     ]
 
 

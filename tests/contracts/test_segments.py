@@ -193,6 +193,29 @@ def _assert_close(found: Grid, expected: Grid) -> None:
     assert np.allclose(np.asarray(found.affine), np.asarray(expected.affine), atol=1e-9)
 
 
+def _check_described(target: Path, model: Path, mask: NDArray[np.bool_]) -> None:
+    """The last segment, read by another library, is `mask`, and described as in `model`."""
+    if target.name.endswith(".nrrd"):
+        (_, written), (_, other) = (nrrd.read(str(path)) for path in (target, model))
+        assert written["Segment2_Name"] == other["Segment2_Name"] == "kidney"
+        assert written["Segment2_ID"] == other["Segment2_ID"] == "Segment_3"
+        return
+    import highdicom
+
+    seg, source = highdicom.seg.segread(target), highdicom.seg.segread(model)
+    assert list(seg.segment_numbers)[-1] == 3
+    item, wanted = seg.SegmentSequence[-1], source.SegmentSequence[-1]
+    for keyword in ("SegmentLabel", "SegmentNumber", "SegmentAlgorithmType",
+                    "SegmentedPropertyTypeCodeSequence"):  # fmt: skip
+        assert item[keyword] == wanted[keyword]
+    # the kidney of another patient is another kidney
+    assert "TrackingUID" in wanted
+    assert "TrackingUID" not in item
+    assert "TrackingID" not in item
+    volume = seg.get_volume(combine_segments=False, rescale_fractional=False).array
+    assert np.count_nonzero(volume[..., list(seg.segment_numbers).index(3)]) == mask.sum()
+
+
 class TestSegmentContract:
     @BY_NAME
     def test_named_masks_in_order_where_they_are(self, tmp_path: Path, sample: Sample) -> None:
@@ -273,6 +296,37 @@ class TestSegmentContract:
         found, grid = formats.read_segments(target)
         _assert_equal(found, only)
         assert grid == formats.read_segments(path)[1]
+
+    @BY_NAME
+    def test_a_segment_that_another_file_describes(self, tmp_path: Path, sample: Sample) -> None:
+        masks = _draw(sample.disjoint)
+        model = _put(tmp_path, sample, masks, "model")
+        two = {name: masks[name] for name in ("liver", "spleen")}
+        path = _put(tmp_path, sample, two)
+        # in slices of which the file knows, and none in the first
+        kidney = masks["kidney"].copy()
+        kidney[0] = False
+        target = tmp_path / f"target{sample.ending}"
+        formats.write_segments(target, {"kidney": kidney}, path, {"kidney": model})
+        found, grid = formats.read_segments(target)
+        _assert_equal(found, two | {"kidney": kidney})
+        assert grid == formats.read_segments(path)[1]
+        assert formats.read_header(target).segments == ("liver", "spleen", "kidney")
+        # read by a library of the field, and the same bytes each time
+        _check_described(target, model, kidney)
+        formats.write_segments(tmp_path / f"b{sample.ending}", {"kidney": kidney}, path,
+                               {"kidney": model})  # fmt: skip
+        assert (tmp_path / f"b{sample.ending}").read_bytes() == target.read_bytes()
+
+    @BY_NAME
+    def test_a_model_without_the_segment(self, tmp_path: Path, sample: Sample) -> None:
+        masks = _draw(sample.disjoint)
+        path = _put(tmp_path, sample, {"liver": masks["liver"]})
+        with pytest.raises(MaskValueError, match=r"expected the segment 'kidney'; got \['liver'\]"):
+            formats.write_segments(
+                tmp_path / f"out{sample.ending}", {"kidney": masks["kidney"]}, path,
+                {"kidney": path},
+            )  # fmt: skip
 
     @BY_NAME
     def test_an_unknown_segment(self, tmp_path: Path, sample: Sample) -> None:

@@ -82,9 +82,10 @@ class Maker:
         return slices
 
     def segmentation(
-        self, path: Path, slices: list[Any], masks: Mapping[str, NDArray[Any]]
-    ) -> Path:
-        """A binary DICOM SEG on some slices of a series."""
+        self, path: Path, slices: list[Any], masks: Mapping[str, NDArray[Any]],
+        kind: str = "BINARY",
+    ) -> Path:  # fmt: skip
+        """A DICOM SEG on some slices of a series."""
         from highdicom import AlgorithmIdentificationSequence
         from highdicom.seg import Segmentation, SegmentDescription
         from pydicom.sr.codedict import codes
@@ -102,7 +103,7 @@ class Maker:
         path.parent.mkdir(parents=True, exist_ok=True)
         Segmentation(
             source_images=slices, pixel_array=np.stack(list(masks.values()), -1).astype(np.uint8),
-            segmentation_type="BINARY", segment_descriptions=described,
+            segmentation_type=kind, segment_descriptions=described,
             series_instance_uid="1.2.8", series_number=2, sop_instance_uid=f"1.2.9.{len(slices)}",
             instance_number=1, manufacturer="nobody", manufacturer_model_name="none",
             software_versions="1", device_serial_number="1",

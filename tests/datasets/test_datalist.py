@@ -92,6 +92,24 @@ def test_a_label_of_two_cases_is_refused(datalist: Path, make: Any) -> None:
     assert "expected a mask file of its own" in left_out.reason
 
 
+def test_a_copy_does_not_list_what_was_left_out(datalist: Path, tmp_path: Path, make: Any) -> None:
+    content = json.loads(datalist.read_text())
+    content["training"][1]["label"] = content["training"][0]["label"]
+    content["training"][2]["label"] = "p1/gone.nii.gz"
+    content["training"].append({"image": content["training"][0]["image"][::-1]})
+    make.json(datalist, content | {"numTraining": 4, "numTest": 1})
+    dataset = open_dataset(datalist)
+    assert len(dataset.left_out) == 3
+    mended = make.mend(dataset, tmp_path / "out", {})
+    assert mended.left_out == ()
+    copied = json.loads((tmp_path / "out" / "list.json").read_text())
+    assert copied["training"] == content["training"][:1]
+    assert copied["numTraining"] == 1
+    for kept in ("validation", "test"):
+        assert copied[kept] == content[kept]
+    assert copied["numTest"] == 1
+
+
 @pytest.mark.parametrize(
     "training", ["x", [3], [{"label": "a.nii"}], [{"image": 3}], [{"image": "a", "label": ["b"]}]]
 )

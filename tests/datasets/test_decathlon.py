@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from maskmend.core import LabelScheme
 from maskmend.datasets import open_dataset, read_image, read_labels
 from maskmend.errors import SettingsError
 
-CONTENT = {
+CONTENT: dict[str, Any] = {
     "name": "Hippocampus",
     "modality": {"0": "MRI"},
     "labels": {"0": "background", "1": "Anterior", "2": "Posterior"},
@@ -46,6 +47,22 @@ def test_there_and_back(root: Path, tmp_path: Path, make: Any) -> None:
     make.check_round_trip(dataset, tmp_path / "out", "b", wanted)
     copied = tmp_path / "out" / "dataset.json"
     assert copied.read_bytes() == (root / "dataset.json").read_bytes()
+
+
+@pytest.mark.parametrize("numbered", ["", "_0000"])
+def test_a_copy_does_not_list_what_was_left_out(
+    root: Path, tmp_path: Path, make: Any, numbered: str
+) -> None:
+    for case in ("a", "b"):
+        image = root / "imagesTr" / f"{case}.nii.gz"
+        image.rename(image.with_name(f"{case}{numbered}.nii.gz"))
+    (root / "labelsTr" / "a.nii.gz").write_bytes(b"no volume")
+    dataset = open_dataset(root)
+    assert [each.case for each in dataset.left_out] == ["a"]
+    mended = make.mend(dataset, tmp_path / "out", {})
+    assert (mended.layout, mended.left_out) == (dataset.layout, ())
+    copied = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert copied == CONTENT | {"training": CONTENT["training"][:1], "numTraining": 1}
 
 
 def test_channels_in_one_file(root: Path, tmp_path: Path, make: Any) -> None:

@@ -149,7 +149,7 @@ def test_the_command_says_it_all(root: Path, tmp_path: Path) -> None:
     assert re.search(r"a +training +a +float32 +3 x 4 x 5", done.stdout)
     assert "Nothing unusual was found." in done.stdout
     assert f"`maskmend audit {root} --run RUN` would train 3 teachers on about 2" in done.stdout
-    assert "Left out, 1:\n  c: c: expected an image" in done.stderr
+    assert "Left out, 1:\n  c: expected an image" in done.stderr
     with (out / "d.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert [(row["case"], row["usable"]) for row in rows] == [

@@ -10,6 +10,7 @@ import pytest
 from maskmend.core import IGNORED, LabelScheme
 from maskmend.datasets import open_dataset, read_image, read_labels
 from maskmend.errors import LayoutError, MissingFileError, SettingsError, UnreadableFileError
+from maskmend.files import read_csv
 
 
 def write(path: Path, *rows: str) -> Path:
@@ -81,6 +82,26 @@ def test_there_and_back(maps: Path, tmp_path: Path, make: Any) -> None:
     assert (tmp_path / "out" / "labels.json").read_bytes() == (
         maps.parent / "labels.json"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["csv", "json"])
+def test_a_copy_does_not_list_what_was_left_out(
+    maps: Path, tmp_path: Path, make: Any, ending: str
+) -> None:
+    if ending == "json":
+        rows = read_csv(maps)
+        maps.unlink()
+        maps = make.json(maps.with_suffix(".json"), rows)
+    (maps.parent / "segs" / "b-x.nii.gz").unlink()
+    dataset = open_dataset(maps)
+    assert [each.case for each in dataset.left_out] == ["b"]
+    mended = make.mend(dataset, tmp_path / "out", {})
+    assert mended.left_out == ()
+    assert [case.id for case in mended.cases] == ["a", "c"]
+    if ending == "csv":
+        lines = maps.read_text().splitlines()
+        kept = [line for line in lines if not line.startswith("b,")]
+        assert (tmp_path / "out" / "cases.csv").read_text().splitlines() == kept
 
 
 def test_what_is_not_labelled_must_not_be_there(maps: Path, make: Any) -> None:

@@ -9,11 +9,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from maskmend.core import Grid, LabelScheme
-from maskmend.datasets import open_dataset, read_grid, read_image, read_labels, write_labels
-from maskmend.errors import GridMismatchError, LayoutError, MaskValueError
-from maskmend.formats import read_segments
+from maskmend.datasets import (
+    copy_images,
+    open_dataset,
+    read_grid,
+    read_image,
+    read_labels,
+    write_fitting,
+    write_labels,
+)
+from maskmend.errors import GridMismatchError, LayoutError
+from maskmend.formats import read_header, read_segments
 from maskmend.formats.seg_nrrd import create_segments
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared" / "data" / "msd_hippocampus"
@@ -32,6 +41,15 @@ class TestNifti:
             make.image(root / "images" / f"{case}.nii.gz", seed)
             make.label(root / request.param / f"{case}.nii.gz", 0, 1, 4)
         return root
+
+    def test_pictures_among_them(self, root: Path) -> None:
+        folder = next(path for path in root.iterdir() if path.name != "images")
+        for place in (root / "images", folder):
+            Image.new("L", (5, 4)).save(place / "p.png")
+        dataset = open_dataset(root)
+        assert [case.id for case in dataset.cases] == ["a", "b", "c"]
+        (left_out,) = dataset.left_out
+        assert "p: expected a volume, as most cases are; got a picture of (4, 5)" in left_out.reason
 
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any) -> None:
         dataset = open_dataset(root)
@@ -154,8 +172,6 @@ class TestSegNrrd:
         whole = None
         for seed, case in enumerate(("a", "b", "c")):
             make.image(root / "images" / f"{case}.nii.gz", seed)
-        from maskmend.formats import read_header
-
         whole = read_header(root / "images" / "a.nii.gz").grid
         masks = self.masks(make)
         (root / "masks").mkdir()
@@ -184,7 +200,7 @@ class TestSegNrrd:
             np.testing.assert_array_equal(labels, np.stack(list(masks.values())))
         labels = read_labels(dataset, dataset.cases[2])
         np.testing.assert_array_equal(labels, np.stack([masks["liver"], 0 * masks["vessel"]]))
-        assert said(dataset, "no segment vessel", "not present there: c", "empty segment")
+        assert said(dataset, "no segment vessel", "not present there: c", "is added")
 
     @pytest.mark.parametrize("case", [0, 1])
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any, case: int) -> None:
@@ -206,12 +222,32 @@ class TestSegNrrd:
             write_labels(dataset, dataset.cases[1], wanted, tmp_path / "out")
         assert not list(tmp_path.glob("out/**/*.nrrd"))
 
-    def test_a_segment_that_the_file_lacks(self, root: Path, tmp_path: Path) -> None:
+    def test_a_segment_that_the_file_lacks(self, root: Path, tmp_path: Path, make: Any) -> None:
         dataset = open_dataset(root)
         wanted = read_labels(dataset, dataset.cases[2]).copy()
         wanted[1, 2, 2, 2] = 1
-        with pytest.raises(MaskValueError, match=r"c: expected no voxels of vessel.*got 1 voxel"):
-            write_labels(dataset, dataset.cases[2], wanted, tmp_path / "out")
+        mended = make.check_round_trip(dataset, tmp_path / "out", "c", wanted)
+        assert read_header(mended.cases[2].masks["vessel"]).segments == ("liver", "vessel")
+
+    def test_what_a_file_cannot_hold_stays_as_given(self, root: Path, tmp_path: Path) -> None:
+        dataset, out = open_dataset(root), tmp_path / "out"
+        for case in dataset.cases:
+            wanted = read_labels(dataset, case).copy()
+            wanted[:, 0, 0, 0] = 1
+            kept = write_fitting(dataset, case, wanted, out)
+            source = case.masks["liver"]
+            same = (out / "masks" / source.name).read_bytes() == source.read_bytes()
+            # b covers a part of its image only
+            assert same == (case.id == "b")
+            assert [each.case for each in kept] == ["b"] * same
+            for each in kept:
+                assert each.reason.startswith("b.seg.nrrd stays as it was given. b: expected liver")
+
+    def test_labels_of_another_shape_are_no_such_thing(self, root: Path, tmp_path: Path) -> None:
+        dataset = open_dataset(root)
+        wanted = read_labels(dataset, dataset.cases[0])[:, 1:]
+        with pytest.raises(GridMismatchError, match="a: expected labels of liver of the mask's"):
+            write_fitting(dataset, dataset.cases[0], wanted, tmp_path / "out")
 
     def test_between_the_voxels(self, root: Path, make: Any) -> None:
         moved = make.oblique.copy()
@@ -287,6 +323,48 @@ class TestDicom:
         assert grid.shape == ((2, 6, 5) if changed == 1 else (3, 6, 5))
         copied = {p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*.dcm")}
         assert copied == {p.relative_to(root) for p in root.rglob("*.dcm")}
+
+    def test_a_segmentation_of_one_slice_for_a_picture(self, tmp_path: Path, make: Any) -> None:
+        root, pixels = tmp_path / "pictures", np.arange(30).reshape(1, 6, 5)
+        slices = make.series(tmp_path / "series", pixels)
+        liver = np.zeros((1, 6, 5), bool)
+        liver[0, 2:4, 1:3] = True
+        make.segmentation(root / "masks" / "a.dcm", slices, {"liver": liver})
+        (root / "images").mkdir()
+        next((tmp_path / "series").iterdir()).rename(root / "images" / "a.dcm")
+        dataset = open_dataset(root)
+        wanted = read_labels(dataset, dataset.cases[0]).copy()
+        assert wanted.shape == (1, 6, 5)
+        wanted[0, 0, 0] = wanted[0, 5, 4] = 1
+        wanted[0, 2, 1] = 0
+        mended = make.check_round_trip(dataset, tmp_path / "out", "a", wanted)
+        assert read_segments(mended.cases[0].masks["liver"])[1].shape == (1, 6, 5)
+
+    def test_where_segments_of_a_label_map_would_overlap_both_stay(
+        self, tmp_path: Path, make: Any
+    ) -> None:
+        root = tmp_path / "maps"
+        slices = make.series(root / "images" / "a", np.arange(120).reshape(4, 6, 5))
+        masks = np.zeros((2, 4, 6, 5), bool)
+        masks[0, 1, 1:3], masks[1, 1, 4] = True, True
+        named = dict(zip(("liver", "vessel"), masks, strict=True))
+        make.segmentation(root / "masks" / "a.dcm", slices, named, "LABELMAP")
+        dataset = open_dataset(root)
+        wanted = read_labels(dataset, dataset.cases[0]).copy()
+        expected = wanted.copy()
+        # on the liver; on background; on background, twice
+        wanted[1, 1, 2, 0] = wanted[1, 1, 3, 0] = 1
+        wanted[:, 2, 0, 0] = 1
+        expected[1, 1, 3, 0] = 1
+        copy_images(dataset, tmp_path / "out")
+        assert write_fitting(dataset, dataset.cases[0], wanted, tmp_path / "out") == ()
+        mended = open_dataset(tmp_path / "out")
+        np.testing.assert_array_equal(read_labels(mended, mended.cases[0]), expected)
+        # nothing is left to change: the bytes of the source
+        wanted[1, 1, 3, 0] = 0
+        assert write_fitting(dataset, dataset.cases[0], wanted, tmp_path / "out") == ()
+        before, after = (p / "masks" / "a.dcm" for p in (root, tmp_path / "out"))
+        assert after.read_bytes() == before.read_bytes()
 
     def test_a_series_with_a_missing_slice(self, root: Path) -> None:
         (root / "images" / "a" / "y.dcm").unlink()

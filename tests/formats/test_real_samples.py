@@ -156,3 +156,22 @@ def _write_back(label: Path, folder: Path, mask: np.ndarray) -> None:
     assert np.array_equal(_by_itk(target), other)
     assert np.array_equal(nrrd.read(str(target), index_order="C")[0], other)
     assert formats.read_header(target).grid == formats.read_header(label).grid
+
+
+def test_every_sample_is_read(nifti_samples: Path) -> None:
+    found = 0
+    for folder in ("dicom_samples", "nrrd_pyradiomics", "nifti_samples"):
+        for path in sorted((nifti_samples.parent / folder).rglob("*")):
+            if not path.is_file() or formats.find_format(path) is None:
+                continue
+            header = formats.read_header(path)
+            if header.segments:
+                segments, grid = formats.read_segments(path)
+                assert tuple(segments) == header.segments
+                assert all(mask.shape == grid.shape for mask in segments.values())
+            else:
+                image, grid = formats.read_image(path)
+                assert image.shape == (header.channels, *grid.shape)
+            assert grid == header.grid
+            found += 1
+    assert found == 215

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from typer.testing import CliRunner
 
 from maskmend import stages
 from maskmend.cli import app
-from maskmend.core import Listener
-from maskmend.datasets import open_dataset
+from maskmend.core import Grid, Listener
+from maskmend.datasets import open_dataset, read_labels
 from maskmend.errors import (
     GridMismatchError,
     InSampleError,
@@ -28,8 +29,11 @@ from maskmend.errors import (
     NotFiniteError,
     ProbabilityError,
     RunMismatchError,
+    SettingsError,
     UnreadableFileError,
 )
+from maskmend.exporting.options import ExportOptions
+from maskmend.formats.seg_nrrd import create_segments
 from maskmend.settings import FlagSettings, Settings
 from maskmend.store import Run, Source
 
@@ -578,6 +582,9 @@ def test_a_killed_audit_goes_on_and_ends_in_the_same_bytes(
             audit(source, tmp_path, folder, listener=Killer(stage))
     imported = next((tmp_path / "run" / "probabilities").glob("*.npy"))
     when = imported.stat().st_mtime_ns
+    # a process that is ended at once cannot tidy up
+    for folder_of in ("probabilities", "labels/masks"):
+        (tmp_path / "run" / folder_of / ".0123456789abcdef.tmp").write_text("half")
     broken = audit(source, tmp_path, folder)
     assert imported.stat().st_mtime_ns == when
     assert files_of(broken) == files_of(whole)
@@ -614,6 +621,18 @@ def test_predictions_that_agree_too_well_are_warned_of(
     said = Said()
     audit(source, tmp_path, learnt, listener=said)
     assert any("almost perfectly" in sentence for sentence in said.sentences)
+
+
+def test_channels_in_another_order_are_warned_of(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    said = Said()
+    folder = write_all(tmp_path / "p", {name: array[[0, 2, 1]] for name, array in arrays.items()})
+    audit(source, tmp_path, folder, listener=said)
+    warned = [text for text in said.sentences if "hardly agree" in text]
+    assert len(warned) == 2
+    assert "the labels of class_1: half of the masks below a Dice of 0.0" in warned[0]
+    assert "in the order class_1, class_2" in warned[0]
 
 
 def test_honest_predictions_are_not_warned_of(
@@ -686,6 +705,87 @@ def test_the_command_line_tells_and_trains_nothing(
     assert "Estimated label noise" in done.stdout
     assert "of 16 masks are doubted" in done.stdout
     assert "Mended data set" in done.stdout
+
+
+def test_the_command_line_says_equal_reasons_once(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    root = nnunet(tmp_path / "trainer", arrays, folds=4)
+    splits = write_splits(tmp_path / "splits_final.json", folds=4)
+    np.savez(root / "fold_0" / "validation" / f"{NAMES[4]}.npz", probabilities=np.zeros((3, 2, 2)))
+    done = CliRunner().invoke(
+        app,
+        ["audit", source.root, "--run", str(tmp_path / "run"), "--set", "flag.method=argmax",
+         "--probabilities", str(root / "fold_0"), "--splits", str(splits)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    lines = done.stderr.partition("Left out, 7:\n")[2].splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(f"  {NAMES[4]}: expected ") or lines[1].startswith(
+        f"  {NAMES[4]}: expected "
+    )
+    (many,) = [line for line in lines if "6 cases" in line]
+    assert many.startswith("  6 cases, case_01, case_02, case_03, case_05, case_06 and 1 more: ")
+    assert "expected its probabilities, CASE.npz; got none in" in many
+
+
+def test_a_misspelt_split_is_named(source: Source, tmp_path: Path, arrays: Arrays) -> None:
+    folder = write_all(tmp_path / "p", arrays)
+    wrong = Source(source.root, ("trainin",))
+    with pytest.raises(SettingsError, match=r"cases in the split trainin; got none\. Choose of"):
+        audit(wrong, tmp_path, folder)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_that_cannot_hold_its_labels_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Segments; of one case the file covers a part of the image, and lacks one of them."""
+    root = tmp_path / "data"
+    grid = Grid(SHAPE, (3.0, 0.5, 0.5), ((0.0, 0.0, 0.5, 0.0), (0.0, 0.5, 0.0, 0.0),
+                                         (3.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))  # fmt: skip
+    affine = np.diag([0.5, 0.5, 3.0, 1.0])
+    (root / "images").mkdir(parents=True)
+    (root / "masks").mkdir()
+    arrays = {}
+    for number, name in enumerate(NAMES):
+        labels = true_labels(number)
+        arrays[name] = 0.1 + 0.8 * np.stack([labels == 1, labels == 2]).astype(np.float32)
+        nib.save(nib.Nifti1Image(labels.astype(np.int16).T, affine),
+                 root / "images" / f"{name}.nii.gz")  # fmt: skip
+        masks, own = {"one": labels == 1, "two": labels == 2}, grid
+        if number == 0:
+            del masks["two"]
+        if number == 1:
+            # the first slices only
+            masks = {key: mask[:3] for key, mask in masks.items()}
+            own = replace(grid, shape=(3, *SHAPE[1:]))
+        create_segments(root / "masks" / f"{name}.seg.nrrd", masks, own)
+    said = Said()
+    run = audit(Source(str(root), ("training",)), tmp_path, arrays, listener=said)
+    done = stages.export(run, tmp_path / "out")
+    (kept,) = [text for text in said.sentences if "stays as it was given" in text]
+    assert kept.startswith(f"{NAMES[1]}: {NAMES[1]}.seg.nrrd stays as it was given.")
+    assert done.files.kept == (kept,)
+    mended = open_dataset(tmp_path / "out")
+    for number, case in enumerate(mended.cases):
+        truth = np.stack([true_labels(number) == value for value in (1, 2)])
+        if number == 1:
+            truth[:, 3:] = False
+        np.testing.assert_array_equal(read_labels(mended, case), truth)
+    record = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert record["masks"]["kept"] == [kept]
+
+
+def test_soft_targets_know_the_folds_of_the_predictions(
+    source: Source, tmp_path: Path, arrays: Arrays
+) -> None:
+    root = nnunet(tmp_path / "trainer", arrays)
+    splits = write_splits(tmp_path / "splits_final.json")
+    run = audit(source, tmp_path, root, out_of_sample=False, splits=splits)
+    stages.export(Run.open(run.root), tmp_path / "out", ExportOptions("soft"))
+    listed = json.loads((tmp_path / "out" / "soft_datalist.json").read_text())["training"]
+    assert {item["case"]: item["fold"] for item in listed} == {
+        name: number % 2 for number, name in enumerate(NAMES)
+    }
 
 
 # -- pictures, and structures that overlap

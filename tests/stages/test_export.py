@@ -338,8 +338,11 @@ def test_the_folder_must_be_its_own(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunMismatchError, match="other files"):
         stages.export(run, tmp_path / "other")
     assert [path.name for path in (tmp_path / "other").iterdir()] == ["mine.txt"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunMismatchError, match="got a file"):
+        stages.export(run, tmp_path / "file")
     stages.export(run, tmp_path / "out")
-    with pytest.raises(RunMismatchError, match="another options"):
+    with pytest.raises(RunMismatchError, match="other options"):
         stages.export(run, tmp_path / "out", ExportOptions("soft"))
 
 
@@ -348,7 +351,7 @@ def test_an_export_of_another_run_is_not_overwritten(
 ) -> None:
     stages.export(overlapping, tmp_path / "out")
     before = fingerprint(tmp_path / "out")
-    with pytest.raises(RunMismatchError, match="another run"):
+    with pytest.raises(RunMismatchError, match="other run"):
         stages.export(exclusive, tmp_path / "out")
     assert fingerprint(tmp_path / "out") == before
 

@@ -16,7 +16,12 @@ from maskmend.datasets.images import read_grid, read_image
 from maskmend.datasets.labels import read_labels
 from maskmend.datasets.places import dataset_digest, place_of
 from maskmend.datasets.reading import open_dataset
-from maskmend.datasets.writing import copy_images, write_labels, write_soft_labels
+from maskmend.datasets.writing import (
+    copy_images,
+    write_fitting,
+    write_labels,
+    write_soft_labels,
+)
 
 __all__ = [
     "copy_images",
@@ -26,6 +31,7 @@ __all__ = [
     "read_grid",
     "read_image",
     "read_labels",
+    "write_fitting",
     "write_labels",
     "write_soft_labels",
 ]

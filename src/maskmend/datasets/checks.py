@@ -122,6 +122,24 @@ def check_channels(whole: Sequence[Inspection], faults: Faults, stated: int | No
             )
 
 
+def check_axes(whole: Sequence[Inspection], faults: Faults) -> None:
+    """Pictures and volumes are two data sets; those of the rarer kind are at fault."""
+    volumes = sum(len(inspection.image.grid.shape) == 3 for inspection in whole)
+    most = 3 if 2 * volumes >= len(whole) else 2
+    kinds = {2: "a picture", 3: "a volume"}
+    for inspection in whole:
+        grid = inspection.image.grid
+        if len(grid.shape) != most:
+            faults[inspection.case.id].append(
+                GridMismatchError(
+                    inspection.case.id,
+                    expected=f"{kinds[most]}, as most cases are",
+                    got=f"{kinds.get(len(grid.shape), 'an image')} of {say_grid(grid)}",
+                    remedy="Put pictures and volumes into data sets of their own.",
+                )
+            )
+
+
 def check_kinds(found: Found, whole: Sequence[Inspection], faults: Faults) -> bool:
     """Whether the masks of a data set hold segments; those of the rarer kind are at fault."""
     layered = sum(inspection.layered for inspection in whole)

@@ -191,8 +191,6 @@ def _axes(affine: tuple[tuple[float, ...], ...] | None) -> str:
 def _warnings(examined: Examined, facts: Sequence[CaseFacts]) -> Iterator[str]:
     yield from _mixed("types of image values", [(f.dtype, f.case.id) for f in facts])
     yield from _mixed("directions of the axes", [(f.axes or "unknown", f.case.id) for f in facts])
-    axes = [(f"{len(f.shape)} axes", f.case.id) for f in facts]
-    yield from _mixed("kinds of image", axes)
     yield from _range_outliers(facts)
     yield from _spacing_outliers(facts)
     yield from _empty_masks(examined.dataset, facts)

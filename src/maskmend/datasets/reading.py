@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maskmend.core import QUIET, Case, Dataset, LeftOut, Listener
-from maskmend.datasets.checks import Faults, Inspection, check_channels, check_kinds, inspect
+from maskmend.datasets.checks import (
+    Faults,
+    Inspection,
+    check_axes,
+    check_channels,
+    check_kinds,
+    inspect,
+)
 from maskmend.datasets.found import LABEL_MAP, LABEL_MAPS, Draft, Found
 from maskmend.datasets.layouts import class_names, find_layout, known_layouts, stated_ignore
 from maskmend.datasets.summary import (
@@ -146,6 +153,7 @@ def _inspect_all(
             whole.append(inspection)
         listener.case("read", done, len(found.drafts))
     check_channels(whole, faults, found.channels)
+    check_axes(whole, faults)
     layered = check_kinds(found, whole, faults)
     return [each for each in whole if each.layered == layered], faults, layered
 

@@ -65,24 +65,26 @@ def segments_of(case: str, path: Path, planes: Sequence[str]) -> dict[str, str]:
 
 
 def write_placed(
-    case: str, target: Path, source: Path, grid: Grid, changed: Mapping[str, BoolArray]
-) -> None:
+    case: str, target: Path, source: Path, grid: Grid, changed: Mapping[str, BoolArray],
+    models: Mapping[str, Path],
+) -> None:  # fmt: skip
     """The file `source` with some segments replaced, all in one write.
 
     changed: segment -> mask on the image's grid.  Where a mask reaches beyond the slices of a
-    file that need not store empty ones (DICOM), the file gets more.  Raises GridMismatchError
-    where a mask reaches beyond the file's own grid otherwise, MaskValueError for a name without a
-    segment.
+    file that need not store empty ones (DICOM), the file gets more.  models: segment that it lacks
+    -> file of another case that says what it is.  Raises GridMismatchError where a mask reaches
+    beyond the file's own grid otherwise, MaskValueError for a name without a segment in either.
     """
     segments, own = formats.read_segments(source)
     part = _part(case, source, own, grid)
-    before = 0
-    if formats.holds_more_slices(source) and own.affine is not None and len(own.shape) == 3:
+    before, volumes = 0, len(own.shape) == len(grid.shape) == 3
+    if volumes and formats.holds_more_slices(source) and own.affine is not None:
         part, before = with_slices(part, np.any(np.stack(list(changed.values())), axis=0))
-    more = part.shape[part.axes.index(0)] > own.shape[0] if len(own.shape) == 3 else False
+    # a file of one slice may belong to a picture, whose first axis are rows
+    more = volumes and part.shape[part.axes.index(0)] > own.shape[0]
     masks: dict[str, BoolArray] = {}
     for name, mask in changed.items():
-        if name not in segments:
+        if name not in segments and name not in models:
             raise MaskValueError(
                 case,
                 expected=f"no voxels of {name}, of which {source} has no segment",
@@ -100,9 +102,9 @@ def write_placed(
             )
         masks[name] = cut if more else cut.reshape(own.shape)
     if more:
-        formats.write_more_slices(target, masks, source, before)
+        formats.write_more_slices(target, masks, source, before, models)
     else:
-        formats.write_segments(target, masks, source)
+        formats.write_segments(target, masks, source, models)
 
 
 def _part(case: str, path: Path, own: Grid, grid: Grid) -> GridPart:

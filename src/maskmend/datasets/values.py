@@ -132,8 +132,8 @@ def recognise_segments(names: Mapping[str, Sequence[str]]) -> Recognition:
             where = number_of(len(lacking), "case")
             said.append(
                 f"There is no segment {name} in the files of {where}, taken as not present there: "
-                f"{shorten(lacking)}. Voxels that turn out to be {name} can only be written into a "
-                "file that has the segment, be it an empty segment."
+                f"{shorten(lacking)}. Where voxels turn out to be {name}, the segment is added, as "
+                "the other files describe it."
             )
     return Recognition(LabelScheme(structures, True), dict.fromkeys(structures), {}, tuple(said))
 

@@ -5,13 +5,23 @@ A data set is never written into its own folder.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from maskmend import files, formats
-from maskmend.core import IGNORED, BoolArray, Case, Dataset, FloatArray, IntArray, LabelArray
+from maskmend.core import (
+    IGNORED,
+    BoolArray,
+    Case,
+    Dataset,
+    FloatArray,
+    IntArray,
+    LabelArray,
+    LeftOut,
+)
 from maskmend.datasets.describing import write_descriptions
 from maskmend.datasets.images import read_grid
 from maskmend.datasets.labels import planes_by_file, read_file, segment_names
@@ -26,7 +36,11 @@ from maskmend.errors import (
     MissingFileError,
     NotFiniteError,
     SettingsError,
+    UnreadableFileError,
 )
+
+CANNOT_HOLD = (MaskValueError, GridMismatchError, UnreadableFileError)
+"""Errors of one mask file that cannot be written with the labels wanted."""
 
 
 def write_labels(dataset: Dataset, case: Case, labels: LabelArray, out_root: Path) -> None:
@@ -35,13 +49,43 @@ def write_labels(dataset: Dataset, case: Case, labels: LabelArray, out_root: Pat
     labels: (planes, *S).  Only pixels whose class differs from the source's are changed; a mask
     file without any is copied byte for byte.  A pixel that becomes IGNORED takes the ignore value.
     Where structures of a label map are not labelled, its background stays as it is.  Of regions, a
-    pixel in which some plane changed is painted anew from all of them.
+    pixel in which some plane changed is painted anew from all of them.  Of the segments of a label
+    map (DICOM), a pixel that would be in several stays as it was.
 
     Raises LayoutError (out_root in the data set), GridMismatchError (also for a segment beyond the
     part of the image that its file covers), MaskValueError (a class that the scheme or the file
     cannot hold), SettingsError (IGNORED, but there is no ignore value), MissingFileError (labels
     for a structure without a mask in this case, or where nobody looked for it).
     """
+    for source, wanted in _wanted_files(dataset, case, labels):
+        given = _given(dataset, case, source, wanted)
+        _write_file(dataset, case, source, given, wanted, out_root)
+
+
+def write_fitting(
+    dataset: Dataset, case: Case, labels: LabelArray, out_root: Path
+) -> tuple[LeftOut, ...]:
+    """As `write_labels`, but a mask file that cannot hold its labels is copied as it was given.
+
+    Such as segments that a file has no room for, that would overlap in a label map, or that lie
+    beyond the part of the image that the file covers; or a compression that cannot be written.
+    Returns these masks, a reason each; the other masks of the case are written.
+    """
+    kept = []
+    for source, wanted in _wanted_files(dataset, case, labels):
+        given = _given(dataset, case, source, wanted)
+        try:
+            _write_file(dataset, case, source, given, wanted, out_root)
+        except CANNOT_HOLD as error:
+            _copy_file(dataset, source, out_root)
+            kept.append(LeftOut(case.id, f"{source.name} stays as it was given. {error}"))
+    return tuple(kept)
+
+
+def _wanted_files(
+    dataset: Dataset, case: Case, labels: LabelArray
+) -> list[tuple[Path, dict[str, LabelArray]]]:
+    """Mask file -> its planes of `labels`.  Raises GridMismatchError, MissingFileError."""
     planes = dataset.scheme.planes
     if len(labels) != len(planes):
         raise GridMismatchError(
@@ -54,8 +98,10 @@ def write_labels(dataset: Dataset, case: Case, labels: LabelArray, out_root: Pat
     for plane in planes:
         if plane not in case.masks and (wanted[plane] != IGNORED).any():
             raise _unlabelled(case, plane, int((wanted[plane] != IGNORED).sum()))
-    for source, names in planes_by_file(dataset, case).items():
-        _write_file(dataset, case, source, {name: wanted[name] for name in names}, out_root)
+    return [
+        (source, {name: wanted[name] for name in names})
+        for source, names in planes_by_file(dataset, case).items()
+    ]
 
 
 def write_soft_labels(dataset: Dataset, case: Case, soft: FloatArray, out_root: Path) -> None:
@@ -99,10 +145,10 @@ def copy_images(dataset: Dataset, out_root: Path, how: Literal["copy", "link"] =
     write_descriptions(dataset, out_root)
 
 
-def _write_file(
-    dataset: Dataset, case: Case, source: Path, wanted: dict[str, LabelArray], out_root: Path
-) -> None:
-    """One mask file with the planes that it holds."""
+def _given(
+    dataset: Dataset, case: Case, source: Path, wanted: Mapping[str, LabelArray]
+) -> dict[str, LabelArray]:
+    """What a mask file holds of the planes wanted.  Raises GridMismatchError at another shape."""
     given = read_file(dataset, case, source, tuple(wanted))
     for plane, labels in wanted.items():
         if labels.shape != given[plane].shape:
@@ -112,21 +158,38 @@ def _write_file(
                 got=f"{labels.shape}",
                 remedy="Resample the labels to the grid of the source.",
             )
+    return given
+
+
+def _write_file(
+    dataset: Dataset, case: Case, source: Path, given: dict[str, LabelArray],
+    wanted: dict[str, LabelArray], out_root: Path,
+) -> None:  # fmt: skip
+    """One mask file with the planes that it holds."""
     changed = {plane: labels != given[plane] for plane, labels in wanted.items()}
     if not any(pixels.any() for pixels in changed.values()):
-        for part, where in parts_of(dataset, source):
-            files.copy_file_atomic(part, target_of(dataset, where, out_root))
+        _copy_file(dataset, source, out_root)
         return
     target = target_of(dataset, place_of(dataset, source), out_root)
     if formats.is_layered(source):
-        hit = {plane: wanted[plane] for plane in wanted if changed[plane].any()}
-        _write_segments(dataset, case, source, hit, target)
+        if formats.is_exclusive(source):
+            wanted = _without_overlap(given, wanted)
+        hit = {plane: wanted[plane] for plane in wanted if (wanted[plane] != given[plane]).any()}
+        if hit:
+            _write_segments(dataset, case, source, hit, target)
+        else:
+            _copy_file(dataset, source, out_root)
     elif dataset.regions is not None:
-        _write_regions(dataset, case, source, wanted, target)
+        _write_regions(dataset, case, source, given, wanted, target)
     else:
         ((plane, labels),) = wanted.items()
         _check_known(case, source, given[plane], changed[plane], dataset.ignore_value)
         _write_plane(dataset, case, source, plane, labels, changed[plane], target)
+
+
+def _copy_file(dataset: Dataset, source: Path, out_root: Path) -> None:
+    for part, where in parts_of(dataset, source):
+        files.copy_file_atomic(part, target_of(dataset, where, out_root))
 
 
 def _write_plane(
@@ -141,6 +204,14 @@ def _write_plane(
     formats.write_mask(target, mended, source)
 
 
+def _without_overlap(
+    given: Mapping[str, LabelArray], wanted: Mapping[str, LabelArray]
+) -> dict[str, LabelArray]:
+    """The labels wanted; where a pixel would be in several segments, those given."""
+    several = np.sum([labels == 1 for labels in wanted.values()], axis=0) > 1
+    return {plane: np.where(several, given[plane], labels) for plane, labels in wanted.items()}
+
+
 def _write_segments(
     dataset: Dataset, case: Case, source: Path, hit: dict[str, LabelArray], target: Path
 ) -> None:
@@ -149,14 +220,32 @@ def _write_segments(
     held = planes_by_file(dataset, case)[source]
     names = segment_names(dataset, case, source, held)
     masks = {names.get(plane, plane): labels == 1 for plane, labels in hit.items()}
-    write_placed(case.id, target, source, read_grid(case), masks)
+    lacking = [plane for plane in hit if plane not in names]
+    models = _namesakes(dataset, source, lacking) if lacking else {}
+    write_placed(case.id, target, source, read_grid(case), masks, models)
+
+
+def _namesakes(dataset: Dataset, source: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Segment -> the first other file of the data set that says what a segment of this name is."""
+    entry, found = formats.find_format(source), dict[str, Path]()
+    for other in dataset.cases:
+        for path in {other.masks[name] for name in names if name in other.masks}:
+            if path == source or formats.find_format(path) != entry:
+                continue
+            there = formats.read_header(path).segments
+            for name in names:
+                if name in there:
+                    found.setdefault(name, path)
+        if len(found) == len(names):
+            break
+    return found
 
 
 def _write_regions(
-    dataset: Dataset, case: Case, source: Path, wanted: dict[str, LabelArray], target: Path
-) -> None:
+    dataset: Dataset, case: Case, source: Path, given: dict[str, LabelArray],
+    wanted: dict[str, LabelArray], target: Path,
+) -> None:  # fmt: skip
     assert dataset.regions is not None
-    given = read_file(dataset, case, source, tuple(wanted))
     planes = np.stack(list(wanted.values()))
     changed = (planes != np.stack(list(given.values()))).any(axis=0)
     ignored = (planes == IGNORED).any(axis=0)

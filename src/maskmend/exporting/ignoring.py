@@ -32,6 +32,8 @@ def with_ignore_value(dataset: Dataset, cases: Iterable[Case], wanted: int | Non
     if own is not None and wanted not in (None, own):
         raise _refused(f"{own}, the ignore value of this data set", str(wanted), "Leave it out.")
     value = own if wanted is None else wanted
+    masks = [path for case in cases for path in case.masks.values()]
+    _check_sayable(masks)
     if value is None:
         raise _refused(
             "a value for ignored pixels, since the data set has none", "none",
@@ -39,9 +41,8 @@ def with_ignore_value(dataset: Dataset, cases: Iterable[Case], wanted: int | Non
         )  # fmt: skip
     if dataset.ignore_value is None:
         _check_free(dataset, value)
-    for case in cases:
-        for path in case.masks.values():
-            _check_holds(path, value)
+    for path in masks:
+        _check_holds(path, value)
     return replace(dataset, ignore_value=value)
 
 
@@ -92,13 +93,17 @@ def _check_free(dataset: Dataset, value: int) -> None:
         )  # fmt: skip
 
 
+def _check_sayable(masks: Iterable[Path]) -> None:
+    for path in masks:
+        if formats.is_layered(path):
+            raise SettingsError(
+                "--as", expected="masks that can say of a pixel that it is ignored",
+                got=f"{path}, whose segments only say yes or no",
+                remedy="Export as mended, or convert the masks to label maps (NIfTI, NRRD) first.",
+            )  # fmt: skip
+
+
 def _check_holds(path: Path, value: int) -> None:
-    if formats.is_layered(path):
-        raise _refused(
-            "masks that can say of a pixel that it is ignored",
-            f"{path}, whose segments only say yes or no",
-            "Export as mended, or convert the masks to label maps (NIfTI or NRRD) first.",
-        )
     largest = formats.largest_value(path)
     if value > largest:
         raise _refused(

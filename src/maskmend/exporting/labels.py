@@ -10,7 +10,7 @@ import numpy as np
 
 from maskmend import formats
 from maskmend.core import IGNORED, Case, Dataset, LabelArray
-from maskmend.datasets import copy_images, place_of, read_labels, write_labels
+from maskmend.datasets import copy_images, place_of, read_labels, write_fitting
 from maskmend.datasets.describing import write_descriptions
 from maskmend.deciding import Decided
 from maskmend.exporting.ignoring import declare_ignored
@@ -37,13 +37,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Files:
-    """Mask files, written beside those of the source: with the same bytes, or with others."""
+    """Mask files, written beside those of the source: with the same bytes, or with others.
+
+    kept: those of the unchanged that cannot hold the labels wanted, and why.
+    """
 
     unchanged: int = 0
     changed: int = 0
+    kept: tuple[str, ...] = ()
 
     def __add__(self, other: Files) -> Files:
-        return Files(self.unchanged + other.unchanged, self.changed + other.changed)
+        kept = self.kept + other.kept
+        return Files(self.unchanged + other.unchanged, self.changed + other.changed, kept)
 
 
 def write_frame(job: Job) -> None:
@@ -57,12 +62,17 @@ def write_frame(job: Job) -> None:
 
 
 def write_case(job: Job, case: Case, labels: LabelArray) -> Files:
-    """The masks of a case, (planes, *S); those without a change keep their bytes."""
-    write_labels(job.target, case, labels, job.out)
+    """The masks of a case, (planes, *S); those without a change keep their bytes.
+
+    So do those whose file cannot hold the change.
+    """
+    kept = tuple(
+        f"{each.case}: {each.reason}" for each in write_fitting(job.target, case, labels, job.out)
+    )
     written = exported(job, case)
     pairs = {path: written.masks[plane] for plane, path in case.masks.items()}
     same = [_same_bytes(source, copy) for source, copy in pairs.items()]
-    return Files(unchanged=sum(same), changed=len(same) - sum(same))
+    return Files(unchanged=sum(same), changed=len(same) - sum(same), kept=kept)
 
 
 def exported(job: Job, case: Case) -> Case:

@@ -107,6 +107,7 @@ def prepare(run: Run, out: Path, options: ExportOptions) -> Job:
     job = Job(run, out, options, target)
     _check_names(job)
     _check_earlier(job)
+    files.remove_leftovers(out)
     files.write_json(out / RECORD, job.record(finished=False))
     return job
 
@@ -162,10 +163,12 @@ def _check_earlier(job: Job) -> None:
     record = job.out / RECORD
     if not record.exists():
         # a folder that was claimed and killed before its first write holds at most a dotfile
-        if job.out.exists() and any(not p.name.startswith(".") for p in job.out.iterdir()):
+        taken = job.out.exists() and not job.out.is_dir()
+        if taken or any(not p.name.startswith(".") for p in job.out.glob("*")):
             raise RunMismatchError(
                 str(job.out), expected="a new or empty folder, or one of an earlier export",
-                got="a folder with other files", remedy="Choose another folder.",
+                got="a file" if taken else "a folder with other files",
+                remedy="Choose another folder.",
             )  # fmt: skip
         return
     stored, mine = files.read_json(record), job.record(finished=False)
@@ -173,7 +176,7 @@ def _check_earlier(job: Job) -> None:
     if differing:
         raise RunMismatchError(
             str(job.out), expected="an earlier export of this run with the same options",
-            got="one with another " + " and ".join(differing),
+            got="one with other " + " and ".join(differing),
             remedy="Choose another folder, or delete this one.",
         )  # fmt: skip
 

@@ -104,10 +104,14 @@ def write_datalist(job: Job, items: list[dict[str, Any]]) -> None:
 
 
 def _folds(job: Job) -> Mapping[str, int]:
-    """Case id -> the fold that held it out: of the run, else as the data set states them."""
+    """Case id -> the fold that held it out: of the run, of its predictions, else as stated."""
     try:
         return job.run.read_folds().folds
     except MissingFileError:
+        origins = ((case.id, job.run.origin_of(case) or {}) for case in job.run.cases)
+        known = {case: origin["fold"] for case, origin in origins if origin.get("fold") is not None}
+        if known:
+            return known
         stated = enumerate(job.run.dataset.stated_folds)
         return {case: number for number, fold in stated for case in fold.held_out}
 

@@ -19,7 +19,8 @@ and, where it can hold masks, one number a pixel, a module with
 or, where it holds named segments that may overlap,
 
 - `read_segments(path) -> (name -> bool array (*S), Grid)`: in the order of the file;
-- `write_segments(path, masks, like)`: the file `like` with the segments that are named replaced.
+- `write_segments(path, masks, like, models)`: the file `like` with the segments that are named
+  replaced; one that it lacks is added where a file of `models` describes it.
 
 Each raises UnreadableFileError or MaskValueError that names the file.  The functions below choose
 the module by the ending of the file's name; a library is imported when its format is first met.
@@ -40,6 +41,11 @@ from numpy.typing import NDArray
 
 from maskmend.core import BoolArray, Grid, IntArray
 from maskmend.errors import UnreadableFileError
+
+Models = Mapping[str, Path]
+"""Name of a segment -> a file that holds one of this name, and says what it is."""
+
+NO_MODELS: Models = {}
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,9 @@ class SegmentModule(Protocol):
 
     def read_segments(self, path: Path, /) -> tuple[dict[str, BoolArray], Grid]: ...
 
-    def write_segments(self, path: Path, masks: Mapping[str, BoolArray], like: Path, /) -> None: ...
+    def write_segments(
+        self, path: Path, masks: Mapping[str, BoolArray], like: Path, models: Models, /
+    ) -> None: ...
 
 
 def find_format(path: Path) -> Format | None:
@@ -175,10 +183,25 @@ def read_segments(path: Path) -> tuple[dict[str, BoolArray], Grid]:
     return _segment_module(path).read_segments(path)
 
 
-def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> None:
-    """Write `like` with some of its segments replaced, all or nothing; names must be known."""
+def write_segments(
+    path: Path, masks: Mapping[str, BoolArray], like: Path, models: Models = NO_MODELS
+) -> None:
+    """Write `like` with some of its segments replaced, all or nothing.
+
+    A segment that `like` lacks is added, with all that the file in `models` says of it (name,
+    codes, colour) but its pixels.  Raises MaskValueError for a name without a segment in either,
+    and where `like` can take no more.
+    """
     _check_same_format(path, like)
-    _segment_module(like).write_segments(path, masks, like)
+    for model in models.values():
+        _check_same_format(path, model)
+    _segment_module(like).write_segments(path, masks, like, models)
+
+
+def is_exclusive(path: Path) -> bool:
+    """Whether a file of segments is a label map, in which they cannot overlap."""
+    found = getattr(_segment_module(path), "is_exclusive", None)
+    return found is not None and bool(found(path))
 
 
 def holds_more_slices(path: Path) -> bool:
@@ -186,10 +209,13 @@ def holds_more_slices(path: Path) -> bool:
     return is_layered(path) and hasattr(_segment_module(path), "write_more_slices")
 
 
-def write_more_slices(path: Path, masks: Mapping[str, BoolArray], like: Path, before: int) -> None:
+def write_more_slices(
+    path: Path, masks: Mapping[str, BoolArray], like: Path, before: int, models: Models = NO_MODELS
+) -> None:
     """As `write_segments`, with masks of more slices: `before` in front, and any number behind."""
     _check_same_format(path, like)
-    getattr(_segment_module(like), "write_more_slices")(path, masks, like, before)  # noqa: B009
+    write = getattr(_segment_module(like), "write_more_slices")  # noqa: B009
+    write(path, masks, like, before, models)
 
 
 def _check_same_format(path: Path, like: Path) -> None:

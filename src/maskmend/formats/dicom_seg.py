@@ -20,7 +20,7 @@ import numpy as np
 from maskmend.core import BoolArray, Grid
 from maskmend.errors import GridMismatchError, MaskValueError
 from maskmend.files import copy_file_atomic, write_bytes_atomic
-from maskmend.formats import Header
+from maskmend.formats import NO_MODELS, Header, Models
 from maskmend.formats.dicom_files import (
     frames_of,
     named_errors,
@@ -28,11 +28,17 @@ from maskmend.formats.dicom_files import (
     open_whole,
     unreadable,
 )
-from maskmend.formats.dicom_seg_layout import Layout, layout_of, segments_in, with_more_slices
-from maskmend.formats.dicom_seg_writing import rewritten
+from maskmend.formats.dicom_seg_layout import (
+    LABELMAP,
+    Layout,
+    layout_of,
+    segments_in,
+    with_more_slices,
+)
+from maskmend.formats.dicom_seg_writing import add_descriptions, rewritten
 
 if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
+    from pydicom.dataset import Dataset, FileDataset
 
 
 def segments_header(path: Path, dataset: FileDataset) -> Header:
@@ -70,7 +76,16 @@ def read_segments(path: Path) -> tuple[dict[str, BoolArray], Grid]:
     return {layout.names[number]: mask for number, mask in masks.items()}, layout.grid
 
 
-def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> None:
+def is_exclusive(path: Path) -> bool:
+    """Whether no pixel can be in two segments, as the file is a label map."""
+    dataset = open_header(path)
+    with named_errors(path):
+        return layout_of(path, dataset).kind == LABELMAP
+
+
+def write_segments(
+    path: Path, masks: Mapping[str, BoolArray], like: Path, models: Models = NO_MODELS
+) -> None:
     """The segmentation `like` with the segments that are named replaced, all or nothing.
 
     masks: (*S) on the grid of `like`.  All that is not a pixel stays: segments and their codes,
@@ -78,26 +93,41 @@ def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> No
     The SOPInstanceUID is derived from the content, so that the same masks give the same bytes;
     where nothing changes the file is copied.
 
-    Raises MaskValueError at an unknown name, at masks that are not bool and at segments that
+    models: a segment that `like` lacks is added with the next number and the description (label,
+    category, type, algorithm, colour) that it has in the file of `models`.  It is not said to be
+    the same lesion as there: its tracking identifiers are left out.
+
+    Raises MaskValueError at an unknown name, at a new one where a slide's tiles or a palette leave
+    no room for it, at masks that are not bool and at segments that
     overlap in a label map; GridMismatchError at another shape; UnreadableFileError.
     """
-    _write(path, masks, like, None)
+    _write(path, masks, like, None, models)
 
 
-def write_more_slices(path: Path, masks: Mapping[str, BoolArray], like: Path, before: int) -> None:
+def write_more_slices(
+    path: Path, masks: Mapping[str, BoolArray], like: Path, before: int, models: Models = NO_MODELS
+) -> None:
     """As `write_segments`, with masks that reach beyond the first and the last stored slice.
 
     Segmentations are often stored without their empty slices.  masks: (slices, rows, columns) on
     the grid of `like` with `before` more slices at its beginning, and any number at its end.
     Raises GridMismatchError also where `like` is no volume, or its slice step is not known.
     """
-    _write(path, masks, like, before)
+    _write(path, masks, like, before, models)
 
 
-def _write(path: Path, masks: Mapping[str, BoolArray], like: Path, before: int | None) -> None:
+def _write(
+    path: Path, masks: Mapping[str, BoolArray], like: Path, before: int | None, models: Models
+) -> None:
     dataset = open_whole(like)
     with named_errors(like):
         layout = layout_of(like, dataset)
+        known = set(layout.names.values())
+        added = {name: models[name] for name in masks if name in models and name not in known}
+        if added:
+            items = [_described(name, model) for name, model in added.items()]
+            add_descriptions(like, dataset, layout, items)
+            layout = layout_of(like, dataset)
         if before is not None:
             layout = _with_more_slices(like, layout, masks, before)
         wanted = _by_number(like, layout, masks)
@@ -106,6 +136,23 @@ def _write(path: Path, masks: Mapping[str, BoolArray], like: Path, before: int |
         copy_file_atomic(like, path)
     else:
         write_bytes_atomic(path, data)
+
+
+def _described(name: str, model: Path) -> Dataset:
+    """The description of a segment, (SegmentSequence item), in another file."""
+    dataset = open_header(model)
+    with named_errors(model):
+        names = layout_of(model, dataset).names
+        numbers = [number for number, known in names.items() if known == name]
+        found = [item for item in dataset.SegmentSequence if int(item.SegmentNumber) in numbers]
+    if not found:
+        raise MaskValueError(
+            str(model),
+            expected=f"the segment {name!r}",
+            got=f"{list(names.values())}",
+            remedy="Name a file that has it.",
+        )
+    return found[0]
 
 
 def _with_more_slices(
@@ -132,7 +179,7 @@ def _by_number(like: Path, layout: Layout, masks: Mapping[str, BoolArray]) -> di
                 str(like),
                 expected=f"the segments {list(numbers)}",
                 got=f"{name!r}",
-                remedy="Name a segment of the file; new ones cannot be added.",
+                remedy="Name a segment of the file, or another file that describes it.",
             )
         if mask.shape != layout.grid.shape:
             raise GridMismatchError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmwrite
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import get_encoder
 from pydicom.uid import UID, ExplicitVRBigEndian
@@ -60,6 +61,44 @@ class Frame:
     source: int | None
     changed: bool = True
     emptied: bool = False
+
+
+SAME_LESION = ("TrackingID", "TrackingUID")
+"""What says that segments of several objects are one and the same thing."""
+
+
+def add_descriptions(
+    path: Path, dataset: FileDataset, layout: Layout, items: Sequence[Dataset]
+) -> None:
+    """Describe more segments, which have no pixels yet, with the next numbers.
+
+    items: of SegmentSequence, as other files have them.  dataset: edited in place.
+    Raises MaskValueError where the file can hold no more.
+    """
+    bits, kind = int(dataset.BitsAllocated), layout.kind
+    last = max((int(item.SegmentNumber) for item in dataset.SegmentSequence), default=0)
+    why = None
+    if kind != LABELMAP and is_tiled_full(dataset):
+        why = "tiles that are stored for each of the segments that it has"
+    elif str(dataset.get("PhotometricInterpretation", "")) == "PALETTE COLOR":
+        why = "a palette without a colour for it"
+    elif kind == LABELMAP and (last + len(items) >= 2**bits or last + 1 in layout.background):
+        why = f"no number left in {bits} bits"
+    if why is not None:
+        raise MaskValueError(
+            str(path),
+            expected="room for " + ", ".join(str(item.get("SegmentLabel", "")) for item in items),
+            got=why,
+            remedy="Add an empty segment of this name to the file.",
+        )
+    for number, item in enumerate(items, start=last + 1):
+        copied = deepcopy(item)
+        copied.remove_private_tags()
+        for keyword in SAME_LESION:
+            if keyword in copied:
+                delattr(copied, keyword)
+        copied.SegmentNumber = number
+        dataset.SegmentSequence.append(copied)
 
 
 def rewritten(

@@ -29,9 +29,15 @@ from numpy.typing import NDArray
 from maskmend.core import BoolArray, Grid
 from maskmend.errors import GridMismatchError, MaskValueError, UnreadableFileError
 from maskmend.files import write_bytes_atomic
-from maskmend.formats import Header
+from maskmend.formats import NO_MODELS, Header, Models
 from maskmend.formats import nrrd as plain
-from maskmend.formats.segment_layers import Segment, extent_of, pack_masks, replace_masks
+from maskmend.formats.segment_layers import (
+    Segment,
+    extent_of,
+    free_place,
+    pack_masks,
+    replace_masks,
+)
 from maskmend.formats.volumes import (
     GZIP,
     RIGHT_TO_LEFT,
@@ -86,15 +92,25 @@ def parts(path: Path) -> tuple[Path, ...]:
     return plain.parts(path)
 
 
-def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> None:
+def write_segments(
+    path: Path, masks: Mapping[str, BoolArray], like: Path, models: Models = NO_MODELS
+) -> None:
     """The file `like` with some of its segments replaced, all or nothing.
 
     masks: name -> (*S,) bool.  A segment that no longer fits into its layer moves to another one, a
-    new one if need be.  Raises MaskValueError (an unknown name), GridMismatchError.
+    new one if need be.  models: a segment that `like` lacks is added at the end, with the fields
+    that it has in the file of `models`; its ID is another where that one is taken.  Raises
+    MaskValueError (an unknown name; no value left for a new one), GridMismatchError.
     """
     file = plain.parse(like)
     layers = _layers(file)
     before = _segments(file, layers)
+    said: dict[str, str] = {}
+    for name in masks:
+        if name in models and name not in {segment.name for segment in before}:
+            added = _added(file, layers, before, name)
+            said |= _said_of(added, plain.parse(models[name]), file)
+            before = [*before, added]
     _check_masks(path, masks, before, file.grid)
     wanted = {
         segment: np.asarray(masks[segment.name], bool)
@@ -106,7 +122,7 @@ def write_segments(path: Path, masks: Mapping[str, BoolArray], like: Path) -> No
     touched = {s.layer for s in wanted} | {s.layer for o, s in zip(before, after, strict=True)
                                            if o in wanted}  # fmt: skip
     lines = _with_layers(file, len(layers))
-    lines = _with_fields(lines, _changed_fields(before, after, layers, touched))
+    lines = _with_fields(lines, said | _changed_fields(before, after, layers, touched))
     axis = file.channels[0] if file.channels else len(file.grid.shape)
     stored = np.moveaxis(layers, 0, axis) if len(layers) > 1 or file.channels else layers[0]
     plain.write_numbers(path, np.ascontiguousarray(stored, file.stored), file, lines)
@@ -202,6 +218,64 @@ def _named(file: plain.NrrdFile, layers: int) -> list[Segment]:
                 f"layer {layer}, value {value}",
             )
     return _told_apart(found, ids)
+
+
+def _added(
+    file: plain.NrrdFile, layers: NDArray[Any], segments: Sequence[Segment], name: str
+) -> Segment:
+    """A new segment, of which no voxel is there yet.  Raises MaskValueError."""
+    place = free_place(layers, segments, largest_of(file.stored))
+    number: int | None = len(segments)
+    if segments and segments[0].number is None:
+        # a file without fields calls its segments after their values
+        number, value = None, re.fullmatch(r"Segment_(\d+)", name)
+        known = value is not None and 0 < int(value[1]) <= largest_of(file.stored)
+        place = (0, int(value[1])) if value is not None and known else None
+    if place is None:
+        raise MaskValueError(
+            str(file.path),
+            expected=f"a value that is free for the segment {name}, which the file lacks",
+            got=f"{len(segments)} segments, which leave none",
+            remedy="Add an empty segment of this name to the file.",
+        )
+    return Segment(number, name, *place)
+
+
+def _said_of(added: Segment, model: plain.NrrdFile, file: plain.NrrdFile) -> dict[str, str]:
+    """Fields of a new segment: those of its namesake in another file, but where it lies.
+
+    Raises MaskValueError where that file has no such segment.
+    """
+    known = read_header(model.path).segments
+    if added.name not in known:
+        raise MaskValueError(
+            str(model.path),
+            expected=f"the segment {added.name!r}",
+            got=f"{list(known)}",
+            remedy="Name a file that has it.",
+        )
+    if added.number is None:
+        return {}
+    namesake = next((s for s in _named(model, _count(model)) if s.name == added.name), None)
+    prefix, old = (
+        f"Segment{added.number}_",
+        "" if namesake is None else f"Segment{namesake.number}_",
+    )
+    fields = {
+        prefix + key.removeprefix(old): str(value)
+        for key, value in model.fields.items()
+        if old and key.startswith(old)
+    }
+    ids = {file.fields.get(f"Segment{number}_ID") for number in range(added.number)}
+    identity = fields.get(f"{prefix}ID", f"Segment_{added.number + 1}")
+    while identity in ids:
+        identity += "_1"
+    return fields | {
+        f"{prefix}ID": identity,
+        f"{prefix}Name": fields.get(f"{prefix}Name", _escaped(added.name)),
+        f"{prefix}Layer": str(added.layer),
+        f"{prefix}LabelValue": str(added.value),
+    }
 
 
 def _told_apart(segments: Sequence[Segment], ids: Sequence[str]) -> list[Segment]:

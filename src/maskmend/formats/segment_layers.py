@@ -48,6 +48,22 @@ def pack_masks(masks: Mapping[str, BoolArray]) -> tuple[NDArray[Any], list[Segme
     return np.stack(layers), segments
 
 
+def free_place(
+    layers: NDArray[Any], segments: Sequence[Segment], largest: int
+) -> tuple[int, int] | None:
+    """(layer, value) that no segment and no voxel has; None where every value is taken.
+
+    layers: (layers, *S) integers.  largest: value that a layer can hold.
+    """
+    for layer, volume in enumerate(layers):
+        used = {segment.value for segment in segments if segment.layer == layer}
+        used |= set(np.unique(volume).tolist())
+        value = next((value for value in range(1, largest + 1) if value not in used), None)
+        if value is not None:
+            return layer, value
+    return None
+
+
 def replace_masks(
     layers: NDArray[Any],
     segments: Sequence[Segment],
