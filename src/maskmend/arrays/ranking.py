@@ -190,15 +190,15 @@ class _Mask:
         taking, mine = labels != IGNORED, labels == self.value
         theirs = (found == self.value) & taking
         wrong = (labels != found) & (mine | theirs)
-        bins = self._bins(part)
-        bins[mine] += BINS
+        # an ignored pixel may have no probability at all
+        bins = self._bins(self.probs[part][taking]) + BINS * mine[taking]
         return MaskCounts(
             judged=int(np.count_nonzero(taking)), given=int(np.count_nonzero(mine)),
             predicted=int(np.count_nonzero(theirs)), both=int(np.count_nonzero(mine & theirs)),
             flagged=int(np.count_nonzero(self.flagged_for(part))),
             margin=self._margins(part, wrong),
             everywhere=softmin_sums(self.confidence(part)[taking]),
-            histogram=np.bincount(bins[taking], minlength=2 * BINS).reshape(2, BINS),
+            histogram=np.bincount(bins, minlength=2 * BINS).reshape(2, BINS),
         )  # fmt: skip
 
     def foreground(self, part: Part) -> BoolArray:
@@ -237,8 +237,8 @@ class _Mask:
         confidence: FloatArray = np.where(mine, probs, rest).astype(np.float64) / self.scale
         return confidence
 
-    def _bins(self, part: slice) -> NDArray[np.intp]:
-        scaled = self.probs[part].astype(np.float64) * ((BINS - 1) / self.scale)
+    def _bins(self, probs: NDArray[Any]) -> NDArray[np.intp]:
+        scaled = probs.astype(np.float64) * ((BINS - 1) / self.scale)
         np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled)
         bins: NDArray[np.intp] = scaled.astype(np.intp)
         return bins
