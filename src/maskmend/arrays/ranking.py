@@ -247,10 +247,11 @@ class _Mask:
         sums, histogram = Softmin(), np.zeros(2 * BINS, np.int64)
         for part in self.blocks():
             labels = self.given[part]
-            bins = self._bins(self.probs[part])
-            bins[labels == self.value] += BINS
-            histogram += np.bincount(bins[labels != IGNORED], minlength=2 * BINS)
-            sums += softmin_sums(self.confidence(part)[labels != IGNORED])
+            taking = labels != IGNORED
+            # an ignored pixel may have no probability at all
+            bins = self._bins(self.probs[part][taking]) + BINS * (labels[taking] == self.value)
+            histogram += np.bincount(bins, minlength=2 * BINS)
+            sums += softmin_sums(self.confidence(part)[taking])
         return sums, histogram.reshape(2, BINS)
 
     def foreground(self, part: Part) -> BoolArray:
