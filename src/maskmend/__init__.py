@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
     from maskmend.stages import rank as rank
+    from maskmend.stages import serve_review as serve_review
     from maskmend.stages import train as train
     from maskmend.stages import write_report as write_report
     from maskmend.store import Run as Run
@@ -64,6 +65,7 @@ _HOMES = {
     "predict": "maskmend.stages",
     "rank": "maskmend.stages",
     "search_on": "maskmend.execute",
+    "serve_review": "maskmend.stages",
     "train": "maskmend.stages",
     "write_report": "maskmend.stages",
 }
