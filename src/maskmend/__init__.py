@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from maskmend.stages import export as export
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
+    from maskmend.stages import rank as rank
     from maskmend.stages import train as train
     from maskmend.store import Run as Run
     from maskmend.store import Source as Source
@@ -60,6 +61,7 @@ _HOMES = {
     "load_settings": "maskmend.settings",
     "open_dataset": "maskmend.datasets",
     "predict": "maskmend.stages",
+    "rank": "maskmend.stages",
     "search_on": "maskmend.execute",
     "train": "maskmend.stages",
 }

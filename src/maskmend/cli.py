@@ -313,6 +313,32 @@ def correct(
 
 
 @app.command()
+def rank(
+    run: RunRoot,
+    tolerance: Annotated[
+        str | None,
+        typer.Option(
+            help="How far a boundary may lie beside another without being wrong: 2px or 1.5mm."
+        ),
+    ] = None,
+    least_pixels: Annotated[
+        int | None, typer.Option(help="Findings with fewer pixels are left out.")
+    ] = None,
+    cluster: Cluster = None,
+) -> None:
+    """Say what is wrong, where, and of which kind, best to look at first."""
+    from maskmend import stages
+    from maskmend.progress import Bar
+    from maskmend.summaries import findings_by_type
+
+    opened = _reopen(run, {"rank.tolerance": tolerance, "rank.least_pixels": least_pixels})
+    with Bar() as bar, _workers(cluster) as workers:
+        found = stages.rank(opened, bar, workers)
+    typer.echo("\n" + findings_by_type(found))
+    typer.echo(f"Where to look, best first: {run / 'findings.csv'}")
+
+
+@app.command()
 def train(
     run: RunRoot,
     labels: Annotated[
@@ -423,7 +449,7 @@ def export(
         f"\n{done.pixels} pixels changed, in {done.files.changed} mask files; "
         f"{done.files.unchanged} are the bytes of the source.\n"
         f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
-        f"Where to look, {done.findings} regions: {out / 'findings.csv'}"
+        f"Where to look, {done.findings} findings: {out / 'findings.csv'}"
     )
     _tell_left_out(opened.left_out)
 

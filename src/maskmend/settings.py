@@ -153,6 +153,17 @@ class CorrectSettings(_Group):
     )
 
 
+class RankSettings(_Group):
+    """What is worth looking at, and where to look first."""
+
+    tolerance: str = Field(
+        "2px", pattern=r"^\d+(\.\d+)?(px|mm)$",
+        description="a boundary may lie so far beside another without being wrong, as two people "
+        "draw it: pixels, as 2px, or millimetres, as 1.5mm",
+    )  # fmt: skip
+    least_pixels: int = Field(1, ge=1, description="findings with fewer pixels are left out")
+
+
 class Settings(_Group):
     """All settings of a run."""
 
@@ -167,6 +178,7 @@ class Settings(_Group):
     crossfit: CrossfitSettings = CrossfitSettings()
     flag: FlagSettings = FlagSettings()
     correct: CorrectSettings = CorrectSettings()
+    rank: RankSettings = RankSettings()
     student: TrainingSettings = TrainingSettings()
     audit_labels: Literal["given", "hard", "soft", "believed"] = Field(
         "hard", description="labels that the student of `audit` is trained on"

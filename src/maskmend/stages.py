@@ -1,7 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-doctor -> corrupt -> crossfit -> flag -> correct -> train -> predict -> evaluate -> export.  audit
-and demo run the steps that they need.
+doctor -> corrupt -> crossfit -> flag -> correct -> rank -> train -> predict -> evaluate -> export.
+audit and demo run the steps that they need.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
 from maskmend.arrays.agreement import believed_masks, predicted_labels, structure_distance
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
-from maskmend.core import QUIET, Case, Dataset, LabelArray, LeftOut, Listener
+from maskmend.core import QUIET, Case, Dataset, Finding, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
 from maskmend.datasets.doctor import Diagnosis, diagnose
 from maskmend.datasets.layouts import find_layout
@@ -32,6 +32,7 @@ from maskmend.exporting.cases import Exported, export_case, finish
 from maskmend.exporting.labels import write_frame
 from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.tables import Reasons
+from maskmend.findings import forget_findings, write_findings
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
@@ -161,6 +162,7 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     """
     workers = workers or Workers(count=run.settings.threads)
     scheme, settings = run.dataset.scheme, run.settings.flag
+    forget_findings(run)
     judgement = judge_planes(run, settings.method, workers)
     run.write_json("counts.json", judgement.to_json())
     distance = structure_distance(mismatches(run, workers))
@@ -196,6 +198,16 @@ def correct(run: Run, listener: Listener = QUIET) -> None:
                 run.forget_soft(case)
         run.write_mended(case, labels)
         listener.case("correct", done, len(run.dataset.cases))
+
+
+def rank(
+    run: Run, listener: Listener = QUIET, workers: Workers | None = None
+) -> tuple[Finding, ...]:
+    """Say what is wrong, where, and of which kind, best to look at first; see docs/findings.md.
+
+    findings.csv: one row a finding.  findings/: the pixels of each.  How: `run.settings.rank`.
+    """
+    return write_findings(run, listener, workers)
 
 
 def train(
@@ -283,7 +295,7 @@ def audit(
     splits: Path | None = None, dataset: Dataset | None = None, listener: Listener = QUIET,
     workers: Workers | None = None,
 ) -> Run:  # fmt: skip
-    """The whole way: cross-fit, flag, correct, and a student on the mended labels.
+    """The whole way: cross-fit, flag, correct, rank, and a student on the mended labels.
 
     probabilities, out_of_sample, splits: out-of-sample probabilities that exist, as in `Existing`;
     they take the place of the cross-fit.  dataset: what the source opens to, if that is known.
@@ -299,6 +311,7 @@ def audit(
         run = adopt(source, root, settings, existing, dataset, listener)
     flag(run, listener, workers)
     correct(run, listener)
+    rank(run, listener, workers)
     trained = probabilities is None if student is None else student
     if trained:
         train(run, settings.audit_labels, listener=listener)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from maskmend.core import Finding
 from maskmend.datasets.doctor import Diagnosis
 from maskmend.report.tables import Cell, Table, plain
 from maskmend.scores import Evaluation
@@ -56,6 +58,19 @@ def worst_masks(run: Run) -> str:
         f"{doubted} of {len(rows)} masks are doubted; the worst (all of them: masks.csv):\n\n"
         + plain(table)
     )
+
+
+def findings_by_type(findings: Sequence[Finding]) -> str:
+    """How many findings there are of each structure and type, the most frequent first."""
+    if not findings:
+        return "Nothing found beyond the tolerance.\n"
+    counts = Counter((found.structure, found.type) for found in findings)
+    cases = len({found.case for found in findings})
+    table = Table(
+        ["structure", "type", "findings"],
+        [[*pair, count] for pair, count in counts.most_common()],
+    )
+    return f"{len(findings)} findings in {cases} cases:\n\n{plain(table)}"
 
 
 GOOD_MEDIAN, GOOD_LOW, FEWEST = 0.985, 0.95, 8

@@ -3,74 +3,56 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from maskmend.arrays import regions
-from maskmend.arrays.regions import Region, find_regions, world_position
-from maskmend.core import BoolArray, FloatArray, LabelArray
+from maskmend.arrays.regions import (
+    fullest_slice,
+    indices_by_number,
+    number_regions,
+    world_position,
+)
+from maskmend.core import IntArray
 from maskmend.errors import GridMismatchError
 
 
-def near(value: float) -> Any:
-    return pytest.approx(value)
-
-
-def no_margins(flagged: BoolArray) -> FloatArray:
-    return np.ones(int(flagged.sum()))
+def regions_of(kinds: IntArray) -> list[set[tuple[int, ...]]]:
+    """The regions of all pixels that are not 0."""
+    places = np.array(np.nonzero(kinds))
+    numbers = number_regions(places, kinds[kinds > 0])
+    return [set(zip(*places[:, some].tolist(), strict=True)) for some in
+            indices_by_number(numbers)]  # fmt: skip
 
 
 def test_regions_by_hand() -> None:
-    flagged = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 0, 1]], bool)
-    given = np.zeros((3, 4), np.uint8)
-    given[:, 3] = 1
-    margins = np.array([0.2, 0.4, 0.5, 0.6, 0.9])
-    right, left = find_regions(given, 1 - given, flagged, margins)
-    assert left == Region(
-        given=0, suggested=1, size=3, box=((0, 3), (0, 2)), centroid=(1.0, near(2 / 3)),
-        best_slice=0, margin=near((0.2 + 0.4 + 0.6) / 3),
-    )  # fmt: skip
-    assert right == Region(1, 0, 2, ((1, 3), (3, 4)), (1.5, 3.0), 1, near(0.7))
-    assert right.score == pytest.approx(1.4)
+    flagged = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 1, 0, 1]])
+    left, right = regions_of(flagged)
+    # corners touch
+    assert left == {(0, 0), (1, 1), (2, 1)}
+    assert right == {(1, 3), (2, 3)}
 
 
-def test_the_surer_region_comes_first_even_if_it_is_smaller() -> None:
-    flagged = np.array([[1, 1, 0, 1]], bool)
-    given = np.zeros((1, 4), np.uint8)
-    found = find_regions(given, given + 1, flagged, np.array([0.1, 0.1, 0.9]))
-    assert [region.size for region in found] == [1, 2]
-
-
-def test_touching_pixels_of_other_classes_are_other_regions() -> None:
-    given = np.array([[1, 1, 2, 2]], np.uint8)
-    suggested = np.array([[2, 0, 1, 1]], np.uint8)
-    flagged = np.ones((1, 4), bool)
-    found = find_regions(given, suggested, flagged, no_margins(flagged))
-    pairs = {(region.given, region.suggested): region.size for region in found}
-    assert pairs == {(1, 2): 1, (1, 0): 1, (2, 1): 2}
+def test_touching_pixels_of_other_kinds_are_other_regions() -> None:
+    assert regions_of(np.array([[1, 2, 3, 3]])) == [{(0, 0)}, {(0, 1)}, {(0, 2), (0, 3)}]
+    # the two ends are parted by what lies between
+    assert regions_of(np.array([[4, 5, 4]])) == [{(0, 0)}, {(0, 1)}, {(0, 2)}]
 
 
 def test_nothing_flagged_is_no_region() -> None:
-    empty = np.zeros((2, 3, 4), np.uint8)
-    assert find_regions(empty, empty, empty > 0, np.zeros(0)) == ()
+    assert regions_of(np.zeros((2, 3, 4), int)) == []
 
 
 def test_a_picture_is_a_volume_of_one_slice() -> None:
     rng = np.random.default_rng(1)
-    flagged = rng.random((12, 15)) < 0.2
-    given = (rng.random((12, 15)) < 0.5).astype(np.uint8)
-    margins = rng.random(int(flagged.sum()))
-    flat = find_regions(given, 1 - given, flagged, margins)
-    thin = find_regions(given[None], 1 - given[None], flagged[None], margins)
-    as_flat = [
-        replace(r, box=r.box[1:], centroid=r.centroid[1:], best_slice=f.best_slice)
-        for r, f in zip(thin, flat, strict=True)
-    ]
-    assert as_flat == list(flat)
-    assert {region.best_slice for region in thin} == {0}
+    kinds = rng.integers(1, 3, (12, 15)) * (rng.random((12, 15)) < 0.3)
+    thin = [{pixel[1:] for pixel in region} for region in regions_of(kinds[None])]
+    assert thin == regions_of(kinds)
+
+
+def test_the_fullest_slice_is_the_first_of_equals() -> None:
+    assert fullest_slice(np.array([7, 9, 8, 9, 8])) == 8
 
 
 def flood(pixels: set[tuple[int, ...]]) -> list[set[tuple[int, ...]]]:
@@ -97,38 +79,15 @@ def test_regions_are_those_of_a_flood_fill(
     """However large a region has to be to be looked at by itself."""
     monkeypatch.setattr(regions, "SMALL", small)
     rng = np.random.default_rng(len(shape))
-    flagged = rng.random(shape) < 0.25
-    given: LabelArray = rng.integers(0, 3, shape).astype(np.uint8)
-    suggested: LabelArray = ((given + rng.integers(1, 3, shape)) % 3).astype(np.uint8)
-    margin = rng.random(shape)
-    expected = []
-    for i, j in itertools.permutations(range(3), 2):
-        mine = flagged & (given == i) & (suggested == j)
-        for region in flood({tuple(map(int, p)) for p in np.argwhere(mine)}):
-            points = np.array(sorted(region))
-            slices = points[:, 0].tolist()
-            expected.append(
-                Region(
-                    i, j, len(region),
-                    tuple((min(axis), max(axis) + 1) for axis in points.T.tolist()),
-                    tuple(points.mean(axis=0).tolist()),
-                    max(sorted(set(slices)), key=slices.count),
-                    float(np.mean([margin[pixel] for pixel in region])),
-                )
-            )  # fmt: skip
-    found = find_regions(given, suggested, flagged, margin[flagged])
-    assert len(found) == len(expected) > 3
-
-    def key(region: Region) -> tuple[object, ...]:
-        return (region.given, region.suggested, region.box, region.centroid)
-
-    for got, want in zip(sorted(found, key=key), sorted(expected, key=key), strict=True):
-        assert (got.given, got.suggested, got.size) == (want.given, want.suggested, want.size)
-        assert (got.box, got.best_slice) == (want.box, want.best_slice)
-        assert got.centroid == pytest.approx(want.centroid)
-        assert got.margin == pytest.approx(want.margin)
-    scores = [region.score for region in found]
-    assert scores == sorted(scores, reverse=True)
+    kinds = rng.integers(1, 7, shape) * (rng.random(shape) < 0.3)
+    expected = [
+        region
+        for kind in range(1, 7)
+        for region in flood({tuple(map(int, p)) for p in np.argwhere(kinds == kind)})
+    ]
+    found = regions_of(kinds)
+    assert len(found) > 3
+    assert sorted(map(sorted, found)) == sorted(map(sorted, expected))
 
 
 def test_world_position_is_by_the_affine() -> None:
@@ -138,8 +97,5 @@ def test_world_position_is_by_the_affine() -> None:
 
 
 def test_arrays_that_do_not_belong_together_are_refused() -> None:
-    given = np.zeros((2, 3), np.uint8)
-    with pytest.raises(GridMismatchError, match=r"\(2, 3\), \(3, 2\)"):
-        find_regions(given, given.T, given > 0, np.zeros(0))
-    with pytest.raises(GridMismatchError, match="for 6 flagged"):
-        find_regions(given, given, given == 0, np.zeros(5))
+    with pytest.raises(GridMismatchError, match="each of the 6 pixels"):
+        number_regions(np.zeros((2, 6), int), np.zeros(5, int))

@@ -19,15 +19,15 @@ from scipy import ndimage
 from maskmend import stages
 from maskmend.core import IGNORED, Case, FoldPlan, Listener
 from maskmend.datasets import open_dataset, read_labels
+from maskmend.deciding import decided
 from maskmend.errors import LayoutError, MissingFileError, RunMismatchError, SettingsError
-from maskmend.exporting.deciding import decided
 from maskmend.exporting.options import MENDED, ExportOptions
-from maskmend.settings import CrossfitSettings, FlagSettings, Settings
+from maskmend.settings import CrossfitSettings, FlagSettings, RankSettings, Settings
 from maskmend.store import Run, Source
 
 from .conftest import fingerprint
 
-SETTINGS = Settings(crossfit=CrossfitSettings(folds=2))
+SETTINGS = Settings(crossfit=CrossfitSettings(folds=2), rank=RankSettings(tolerance="0px"))
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -209,7 +209,7 @@ def test_only_the_changes_of_wanted_cases_and_structures_are_taken(
 
 def test_what_is_decided_is_what_correct_writes(run: Run) -> None:
     for case in run.cases:
-        decision = decided(run, case, MENDED)
+        decision = decided(run, case)
         np.testing.assert_array_equal(decision.labels, run.read_mended(case))
         np.testing.assert_array_equal(decision.flagged, run.read_noise_map(case))
         probs = run.read_probabilities(case).astype(np.float32)
@@ -231,7 +231,7 @@ def test_findings_lead_to_the_flagged_pixels(run: Run, tmp_path: Path) -> None:
     stages.export(run, tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "findings.csv")
     assert len(rows) > 3
-    scores = [float(row["size"]) * float(row["margin"]) for row in rows]
+    scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     pixels = Counter[str]()
     for row in rows:
@@ -244,16 +244,16 @@ def test_findings_lead_to_the_flagged_pixels(run: Run, tmp_path: Path) -> None:
             slice(int(row[f"{axis}_first"]), int(row[f"{axis}_last"]) + 1)
             for axis in ("row", "column")
         )
-        inside = (given[plane] == names.index(row["given"]))[rows_, columns]
-        inside &= (mended[plane] == names.index(row["suggested"]))[rows_, columns]
-        # the box is tight: pixels of the finding on each of its sides
+        assert {row["given"], row["suggested"]} <= set(names)
+        inside = (given[plane] != mended[plane])[rows_, columns]
         assert inside.any(axis=1)[[0, -1]].all()
         assert inside.any(axis=0)[[0, -1]].all()
         assert int(row["pixels"]) <= inside.sum()
         assert (row["unit"], row["best_slice"], row["slice_first"]) == ("px", "", "")
-        drawn = scheme.structure_mask(given, row["structure"]).sum()
-        share = float(row["share_of_structure"]) if row["share_of_structure"] else None
-        assert share == (pytest.approx(int(row["pixels"]) / drawn) if drawn else None)
+        whole = max(
+            int(scheme.structure_mask(labels, row["structure"]).sum()) for labels in (given, mended)
+        )
+        assert float(row["share"]) == pytest.approx(min(int(row["pixels"]) / whole, 1))
         pixels[row["case"]] += int(row["pixels"])
     for case in run.cases:
         assert pixels[case.id] == run.read_noise_map(case).sum()

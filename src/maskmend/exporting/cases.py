@@ -7,28 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from maskmend import files
-from maskmend.core import Case
+from maskmend.core import Case, Finding, Grid
 from maskmend.datasets import read_grid, read_labels
-from maskmend.exporting.deciding import decided
+from maskmend.deciding import decided
 from maskmend.exporting.labels import Files, read_changes, wanted_labels, write_case
 from maskmend.exporting.options import RECORD, Job
 from maskmend.exporting.segments import write_segments
-from maskmend.exporting.tables import (
-    CHANGES_HEADER,
-    FINDINGS_HEADER,
-    Finding,
-    Reasons,
-    findings_of,
-    findings_rows,
-)
+from maskmend.exporting.tables import CHANGES_HEADER, Reasons
 from maskmend.exporting.targets import datalist_item, write_datalist, write_soft
+from maskmend.findings import HEADER, findings_of, findings_rows, ranked_findings
 
 
 @dataclass(frozen=True)
 class ExportedCase:
     """What was written of a case.  changes: rows of changes.csv.  item: of the datalist."""
 
+    case: str
     files: Files
+    grid: Grid | None = None
     findings: tuple[Finding, ...] = ()
     changes: tuple[list[Any], ...] = ()
     item: dict[str, Any] | None = None
@@ -46,30 +42,45 @@ class Exported:
 def export_case(job: Job, case: Case, reasons: Reasons) -> ExportedCase:
     """Write a case; one that the run has not judged keeps its bytes."""
     if (case.split, case.id) not in job.judged:
-        return ExportedCase(write_case(job, case, read_labels(job.target, case)))
-    decision = decided(job.run, case, job.options)
+        return ExportedCase(case.id, write_case(job, case, read_labels(job.target, case)))
+    options = job.options
+    decision = decided(job.run, case, structures=options.structures, taken=options.takes(case))
     grid = read_grid(case)
     written = write_case(job, case, wanted_labels(job, decision))
     rows = []
     if written.changed:
         found = read_changes(job, case, decision.given)
         rows = [reasons.row(case, change) for change in found]
-    findings = findings_of(case, decision, grid, job.run.dataset.scheme)
+    findings = _findings(job, case, grid)
     item = None
     if job.options.kind == "soft":
         write_soft(job, case, decision, grid)
         item = datalist_item(job, case, grid)
     if job.options.segments:
         write_segments(job, case.id, decision, grid)
-    return ExportedCase(written, tuple(findings), tuple(rows), item)
+    return ExportedCase(case.id, written, grid, findings, tuple(rows), item)
+
+
+def _findings(job: Job, case: Case, grid: Grid) -> tuple[Finding, ...]:
+    """Those of `maskmend rank` that concern what is taken; other options, the same findings."""
+    if not job.options.takes(case):
+        return ()
+    run, wanted = job.run, set(job.options.structures)
+    found = findings_of(case, decided(run, case), grid, run.dataset.scheme, run.settings.rank)
+    return tuple(
+        finding
+        for finding, _ in found
+        if not wanted or wanted & {finding.structure, finding.given, finding.suggested}
+    )
 
 
 def finish(job: Job, cases: Iterable[ExportedCase]) -> Exported:
     """findings.csv, changes.csv, soft_datalist.json and, last, export.json."""
     done = list(cases)
-    findings = [finding for case in done for finding in case.findings]
+    findings = ranked_findings([finding for case in done for finding in case.findings])
+    grids = {case.case: case.grid for case in done if case.grid is not None}
     changes = [row for case in done for row in case.changes]
-    files.write_csv(job.out / "findings.csv", FINDINGS_HEADER, findings_rows(findings))
+    files.write_csv(job.out / "findings.csv", HEADER, findings_rows(findings, grids))
     files.write_csv(job.out / "changes.csv", CHANGES_HEADER, changes)
     if job.options.kind == "soft":
         write_datalist(job, [case.item for case in done if case.item is not None])

@@ -12,7 +12,7 @@ from maskmend import formats
 from maskmend.core import IGNORED, Case, Dataset, LabelArray
 from maskmend.datasets import copy_images, place_of, read_labels, write_labels
 from maskmend.datasets.describing import write_descriptions
-from maskmend.exporting.deciding import Decided
+from maskmend.deciding import Decided
 from maskmend.exporting.ignoring import declare_ignored
 from maskmend.exporting.options import Job
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maskmend.core import BoolArray, Grid, LabelScheme
-from maskmend.exporting.deciding import Decided
+from maskmend.deciding import Decided
 from maskmend.exporting.options import Job
 from maskmend.formats.seg_nrrd import create_segments
 

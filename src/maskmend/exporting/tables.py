@@ -1,26 +1,13 @@
-"""findings.csv, where to look, and changes.csv, every change and why."""
+"""changes.csv: every change, and why."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from maskmend.arrays.regions import Region, find_regions, world_position
-from maskmend.core import Case, Grid, LabelScheme
-from maskmend.exporting.deciding import Decided
+from maskmend.core import Case
 from maskmend.exporting.labels import Change
 from maskmend.store import Run
-
-AXES = ("slice", "row", "column")
-
-FINDINGS_HEADER = (
-    "case", "structure", "given", "suggested", "region", "pixels", "size", "unit",
-    "share_of_structure", "margin", "best_slice",
-    *(f"{axis}_{end}" for axis in AXES for end in ("first", "last")),
-    *(f"centroid_{axis}" for axis in AXES), "x_mm", "y_mm", "z_mm",
-)  # fmt: skip
 
 CHANGES_HEADER = (
     "case", "structure", "voxels", "from", "to", "method", "agreement", "doubted", "threshold",
@@ -44,78 +31,6 @@ RULES: Mapping[str, str] = {
     "low_self_confidence": "among the lowest probabilities of the given class",
     "low_normalized_margin": "among the lowest margins of the given class over the others",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One region of one case.  number: 1, 2, ... in the case, highest score first.
-
-    structure: the plane, or the class concerned where classes are exclusive: the given one, or
-    the suggested one where background was given.  size: pixels x content of a pixel on the grid.
-    share: pixels over those that the labels give to the structure; NaN where there are none.
-    """
-
-    case: str
-    structure: str
-    given: str
-    suggested: str
-    number: int
-    region: Region
-    grid: Grid
-    share: float
-
-    @property
-    def size(self) -> float:
-        return self.region.size * math.prod(self.grid.steps)
-
-    @property
-    def score(self) -> float:
-        """Size x margin."""
-        return self.size * self.region.margin
-
-
-def findings_of(case: Case, decision: Decided, grid: Grid, scheme: LabelScheme) -> list[Finding]:
-    """The regions of all planes of one case, highest score first."""
-    found: list[tuple[int, Region]] = []
-    for plane, margins in enumerate(decision.margins):
-        regions = find_regions(
-            decision.given[plane], decision.labels[plane], decision.flagged[plane], margins
-        )
-        found += [(plane, region) for region in regions]
-    found.sort(key=lambda pair: (-pair[1].score, pair[0], pair[1].box))
-    sizes = {name: int(scheme.structure_mask(decision.given, name).sum())
-             for name in scheme.structures}  # fmt: skip
-    findings = []
-    for number, (plane, region) in enumerate(found, start=1):
-        names = scheme.class_names(plane)
-        structure = names[region.given or region.suggested]
-        share = region.size / sizes[structure] if sizes[structure] else math.nan
-        pair = (names[region.given], names[region.suggested])
-        findings.append(Finding(case.id, structure, *pair, number, region, grid, share))
-    return findings
-
-
-def findings_rows(findings: Sequence[Finding]) -> list[list[Any]]:
-    """As FINDINGS_HEADER says, best first.  Indices count from 0, `last` is inside."""
-    ordered = sorted(findings, key=lambda found: (-found.score, found.case, found.number))
-    return [_finding_row(found) for found in ordered]
-
-
-def _finding_row(found: Finding) -> list[Any]:
-    region, grid = found.region, found.grid
-    axes = len(region.box)
-    lacking = [None] * (len(AXES) - axes)
-    box = [index for first, end in region.box for index in (first, end - 1)]
-    world: Sequence[float | None] = (None, None, None)
-    if grid.affine is not None:
-        world = world_position(region.centroid, grid.affine)
-    unit = grid.unit if grid.spacing is None else f"{grid.unit}{axes}"
-    return [
-        found.case, found.structure, found.given, found.suggested, found.number, region.size,
-        found.size, unit, found.share, region.margin,
-        region.best_slice if axes == len(AXES) else None,
-        *lacking, *lacking, *box, *lacking, *region.centroid, *world,
-    ]  # fmt: skip
 
 
 class Reasons:

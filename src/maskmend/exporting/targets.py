@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from maskmend import files
 from maskmend.core import IGNORED, Case, Grid
+from maskmend.deciding import Decided
 from maskmend.errors import MissingFileError
-from maskmend.exporting.deciding import Decided
 from maskmend.exporting.labels import exported
 from maskmend.exporting.options import Job
 

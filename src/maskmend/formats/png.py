@@ -88,13 +88,16 @@ def write_mask(path: Path, values: IntArray, like: Path) -> None:
     write_bytes_atomic(path, _join(chunks, layout, body))
 
 
-def encode_png(picture: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """A new file of 8 or 16 bit.  picture: (rows, columns) grey or (rows, columns, 3) colours."""
+def encode_png(picture: NDArray[np.uint8] | NDArray[np.uint16], level: int = 6) -> bytes:
+    """A new file of 8 or 16 bit.  picture: (rows, columns) grey or (rows, columns, 3) colours.
+
+    level: of zlib, 1 (quick) to 9 (small).
+    """
     rows, columns = picture.shape[:2]
     depth = 8 * picture.dtype.itemsize
     layout = Layout(columns, rows, depth, GREY if picture.ndim == 2 else COLOUR, 0, 0, 0)
     chunks = [Chunk(kind, b"") for kind in (b"IHDR", b"IDAT", b"IEND")]
-    return _join(chunks, layout, zlib.compress(_scanlines(picture, depth), 6))
+    return _join(chunks, layout, zlib.compress(_scanlines(picture, depth), level))
 
 
 def _decode(path: Path) -> Picture:

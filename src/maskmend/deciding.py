@@ -1,4 +1,4 @@
-"""Which pixels of a case change, and into what: one function for all that is exported."""
+"""Which pixels of a case change, and into what: one function for all that is shown or exported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from maskmend.arrays.blocks import Probabilities
 from maskmend.arrays.correction import suggested_classes
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, IntArray, LabelArray, LabelScheme
-from maskmend.exporting.options import ExportOptions
 from maskmend.store import Run
 
 
@@ -28,15 +27,17 @@ class Decided:
     margins: tuple[FloatArray, ...]
 
 
-def decided(run: Run, case: Case, options: ExportOptions) -> Decided:
-    """The changes of a case that are taken: all that are flagged, in the structures wanted.
+def decided(
+    run: Run, case: Case, *, structures: tuple[str, ...] = (), taken: bool = True
+) -> Decided:
+    """What the run suggests for a case: all that is flagged, in all structures or those named.
 
-    The labels are those of `maskmend correct`.  A case that is not wanted has no change.
+    The labels are those of `maskmend correct`.  taken: False for a case without any change.
     Errors as of `Run.read_noise_map` and `Run.read_probabilities`.
     """
     scheme, given = run.dataset.scheme, run.read_given(case)
     flagged = np.zeros_like(given, dtype=bool)
-    if options.takes(case):
+    if taken:
         flagged = np.array(run.read_noise_map(case), dtype=bool)
     labels, margins = given.copy(), []
     probs = run.read_probabilities(case) if flagged.any() else None
@@ -46,10 +47,10 @@ def decided(run: Run, case: Case, options: ExportOptions) -> Decided:
             classes = _classes_at(probs, mask, plane, scheme)
             suggested = suggested_classes(given[plane][mask], classes, ignore=IGNORED)
             margin = _margins(classes, given[plane][mask], suggested)
-        taken = _concerned(given[plane][mask], suggested, plane, scheme, options.structures)
-        mask[mask] = taken
-        labels[plane][mask] = suggested[taken]
-        margins.append(margin[taken])
+        kept = _concerned(given[plane][mask], suggested, plane, scheme, structures)
+        mask[mask] = kept
+        labels[plane][mask] = suggested[kept]
+        margins.append(margin[kept])
     return Decided(given, labels, flagged, tuple(margins))
 
 
