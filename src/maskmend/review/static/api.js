@@ -76,7 +76,7 @@ export function getImage(place, window, signal, priority = "auto") {
 export function getLabels(place, decided, signal, priority = "auto") {
   const { index, axis, slice } = place;
   const path = `/api/cases/${index}/labels?${query({ axis, slice, decided: decided ? 1 : 0 })}`;
-  return call(path, { signal, priority, cache: "no-store" }, async (response) => readLabels(await response.arrayBuffer()));
+  return call(path, { signal, priority }, async (response) => readLabels(await response.arrayBuffer()));
 }
 
 /**

@@ -1,19 +1,19 @@
 /** The review page: what is looked at, what is decided, what comes next. */
 
-import { getFinding, getProgress, getRun } from "./api.js";
+import { getFinding, getRun } from "./api.js";
 import { showCase, showFinding, showLegend } from "./details.js";
-import { askBulk, askComment, setUpBulk, setUpHelp, setUpReviewer, showHelp } from "./dialogs.js";
-import { announce, byId, fillSelect, setText } from "./dom.js";
+import { setUpBulk, setUpHelp, setUpReviewer, showHelp } from "./dialogs.js";
+import { byId, fillSelect, setText } from "./dom.js";
+import { Deciding } from "./deciding.js";
 import { Editing } from "./editing.js";
 import { listen } from "./keys.js";
-import { Link } from "./link.js";
 import { Looking } from "./looking.js";
-import { Outbox } from "./outbox.js";
 import { Pictures } from "./pictures.js";
 import { showProgress } from "./progress.js";
 import { Queue } from "./queue.js";
 import { Solid } from "./solid.js";
-import { number, sentence, stateName, structureName, typeName, verdictDone } from "./words.js";
+import { number, sentence, stateName, structureName, typeName } from "./words.js";
+import { picturedAxes } from "./view.js";
 import { Viewer } from "./viewer.js";
 
 const AROUND = 2; // slices on either side that are fetched in advance
@@ -24,7 +24,6 @@ const STATES = ["open", "accept", "reject", "unsure", "edit", "conflict"];
 class App {
   constructor(run) {
     this.run = run;
-    this.reviewer = "";
     this.hidden = new Set();
     this.finding = null;
     this.meta = null;
@@ -45,7 +44,7 @@ class App {
       begun: () => byId("canvas").focus({ preventScroll: true }),
       changed: () => this.showOptions(),
       ended: () => this.showOptions(),
-      store: (runs) => this.storeEdit(runs),
+      store: (runs) => this.deciding.edit(runs),
       failed: (error) => this.failed(error),
     });
     this.solid = new Solid(run, () => this.finding, () => this.meta);
@@ -54,18 +53,7 @@ class App {
       counted: (total) => setText(byId("count"), `${number(total, 9)} finding${total === 1 ? "" : "s"}`),
       failed: (error) => this.failed(error),
     });
-    this.outbox = new Outbox(run.name, {
-      stored: (item, answer) => this.stored(item, answer),
-      refused: (item, error) => this.refused(item, error),
-      unreachable: (error) => this.link.failed(error) || this.toast(error.message),
-      changed: () => this.showWaiting(),
-    });
-    this.link = new Link({
-      changes: (decisions) => this.heard(decisions),
-      heard: (last) => this.outbox.heard(last),
-      back: () => this.reconnected(),
-      waiting: () => this.outbox.waiting,
-    });
+    this.deciding = new Deciding(this);
   }
 
   // -- what is looked at
@@ -77,7 +65,7 @@ class App {
     this.solid.close();
     this.finding = finding;
     showFinding(finding, this.run.findings);
-    this.enable();
+    this.deciding?.enable();
     if (!finding) {
       this.meta = null;
       showCase(null);
@@ -92,7 +80,10 @@ class App {
       this.looking.setFinding(meta, finding);
       showCase(meta, finding, (other) => this.goTo(other));
       await this.draw("finding");
-      if (turn === this.turn) this.fetchAhead();
+      if (turn !== this.turn) return;
+      this.fetchAhead();
+      // the queue only counts the comments
+      if (finding.comments > 0) await this.showSaid();
     } catch (error) {
       if (turn === this.turn) this.failed(error);
     }
@@ -110,7 +101,7 @@ class App {
       setText(byId("notice"), "");
       this.viewer.view.setPlane(meta, looking.axis);
       this.viewer.show({
-        ...found, ...looking.place, wanted: looking.window, shape: meta.shape, finding,
+        ...found, ...looking.place, wanted: looking.window, shape: meta.shape, finding, box: this.boxHere(),
         range: { least: meta.window.min, most: meta.window.max },
       });
       if (zoom) this.zoom(zoom);
@@ -135,6 +126,14 @@ class App {
     byId("canvas").setAttribute("aria-label", `Picture of case ${finding.case}${where}: ${sentence(finding)}`);
   }
 
+  /** The finding's rows and columns in the slice that is seen; nothing where it is not in it. */
+  boxHere() {
+    const { meta, finding, looking } = this;
+    const [first, end] = finding.box[looking.axis];
+    if (meta.volume && (looking.slice < first || looking.slice >= end)) return [];
+    return picturedAxes(meta.shape.length, looking.axis).map((axis) => finding.box[axis]);
+  }
+
   fetchAhead() {
     const { looking, queue } = this;
     const around = [];
@@ -156,9 +155,10 @@ class App {
     view.fit(whole, pane, 0.01);
     const least = view.scale;
     if (to === "finding") {
-      const axes = this.meta.volume ? [0, 1, 2].filter((axis) => axis !== this.looking.axis) : [0, 1];
-      view.fit(axes.map((axis) => this.finding.box[axis]), pane, CONTEXT, 24);
+      const { shape } = this.meta;
+      view.fit(picturedAxes(shape.length, this.looking.axis).map((axis) => this.finding.box[axis]), pane, CONTEXT, 24);
       if (view.scale < least) view.fit(whole, pane, 0.01);
+      view.clamp(picture.labels.height, picture.labels.width, pane);
     }
     this.viewer.draw();
   }
@@ -195,74 +195,12 @@ class App {
     return classes.map((name, value) => (value && !this.hidden.has(name) ? this.run.colours[name] : null));
   }
 
-  // -- what is decided
-
-  get canDecide() {
-    return Boolean(this.finding && this.reviewer) && !this.link.down && !this.outbox.blocked;
-  }
-
-  decide(verdict, extra = {}) {
-    if (!this.canDecide) return this.cannot();
-    const { finding } = this;
-    const body = { finding: finding.id, case: finding.case_index, verdict, reviewer: this.reviewer, ...extra };
-    this.outbox.decide(body);
-    if (verdict !== "comment") this.goOn();
-    return true;
-  }
-
-  decideCase(verdict) {
-    if (!this.canDecide) return this.cannot();
-    this.outbox.decide({ finding: null, case: this.finding.case_index, verdict, reviewer: this.reviewer });
-    return true;
-  }
-
-  storeEdit(runs) {
-    if (!this.canDecide) return this.cannot();
-    // labels as they were given are a rejection, and stored as one
-    if (runs.length) this.decide("edit", { runs });
-    else this.toast("The edit changes nothing: reject the finding instead, or leave with Esc.");
-    return true;
-  }
-
-  comment() {
-    if (!this.canDecide) return this.cannot();
-    const { finding } = this;
-    askComment((text) => this.outbox.decide({
-      finding: finding.id, case: finding.case_index, verdict: "comment", reviewer: this.reviewer, comment: text,
-    }));
-    return true;
-  }
-
-  undo() {
-    if (!this.reviewer || this.link.down || this.outbox.blocked) return this.cannot();
-    this.outbox.undo(this.reviewer);
-    return true;
-  }
-
-  bulk() {
-    const { reviewer, hint } = this;
-    if (!reviewer || this.link.down) return this.cannot();
-    askBulk({
-      reviewer, hint, precision: this.progress?.precision,
-      done: ({ count, progress }, verdict) => {
-        this.toast(`${number(count, 9)} findings ${verdictDone(verdict)}.`);
-        if (progress) this.showProgress(progress);
-        this.refresh();
-      },
-      failed: (error) => this.failed(error),
-    });
-    return true;
-  }
-
-  cannot() {
-    this.toast(this.reviewer ? "Not stored: there is no connection to the review server." : "Please say who is reviewing first.");
-    return true;
-  }
+  // -- what comes next
 
   /** Whether a finding is still to be decided in this list. */
   isMine(item) {
     const { state } = this.queue.filter;
-    return state ? item.state === state : !item.by?.some(({ reviewer }) => reviewer === this.reviewer);
+    return state ? item.state === state : !item.by?.some(({ reviewer }) => reviewer === this.deciding.reviewer);
   }
 
   /** The next finding that is still to be decided; at the end of the list, from its beginning. */
@@ -272,8 +210,9 @@ class App {
       const item = queue.items[index];
       if (!item || (this.isMine(item) && !item.sent)) return queue.select(index);
     }
-    await this.outbox.pump();
-    if (this.outbox.waiting) return false;
+    const { outbox } = this.deciding;
+    await outbox.pump();
+    if (outbox.waiting) return false;
     const left = this.finding;
     await this.refresh();
     if (!queue.total || queue.selected?.id === left?.id) this.toast("This was the last finding of this list.");
@@ -285,29 +224,6 @@ class App {
   }
 
   // -- what the server says
-
-  async stored({ body, undo }, answer) {
-    const findings = answer.findings ?? (answer.finding ? [answer.finding] : []);
-    for (const finding of findings) this.learn(finding);
-    if (!findings.length && body.case !== undefined) this.pictures.forget(body.case);
-    if (answer.progress) this.showProgress(answer.progress);
-    const [first] = findings;
-    if (undo) {
-      if (first) await this.goTo(first);
-      announce(first ? `Taken back: ${sentence(first)}` : "There was nothing to take back.");
-      if (!first) this.toast("There is nothing of yours to take back.");
-    } else {
-      const what = body.finding ? (first ? sentence(first) : "finding") : `${findings.length} findings of the case`;
-      announce(`Stored, ${verdictDone(body.verdict)}: ${what}.${this.finding && body.verdict !== "comment" ? ` Now: ${sentence(this.finding)}` : ""}`);
-      if (!body.finding) this.goOn();
-    }
-  }
-
-  async refused(item, error) {
-    const finding = item.body.finding && this.queue.find(item.body.finding);
-    this.toast(`Not stored. ${error.message}`);
-    if (finding) await this.goTo(finding);
-  }
 
   /** A finding has another state, whoever decided. */
   learn(finding) {
@@ -335,46 +251,30 @@ class App {
     }
   }
 
-  /** Decisions since the last poll, our own among them. */
-  async heard(decisions) {
-    const cases = new Set(decisions.map((decision) => decision.case_index));
-    for (const index of cases) {
-      const known = this.pictures.knownCase(index);
-      if (!known && !this.queue.ofCase(index).length) continue;
-      this.pictures.forget(index);
-      const meta = await this.pictures.case(index);
-      for (const finding of meta.findings) this.learn(finding);
-      if (this.meta?.index === index) this.meta = meta;
-    }
-    const others = decisions.filter(({ reviewer }) => reviewer !== this.reviewer);
-    if (others.length) {
-      const { reviewer, verdict } = others.at(-1);
-      const more = others.length > 1 ? ` and ${others.length - 1} more` : "";
-      setText(byId("seen"), `${reviewer}: ${verdictDone(verdict)}${more}`);
-      this.showProgress(await getProgress(this.reviewer));
-    }
+  /** Somebody has decided on a case: what is known of it is asked for anew. */
+  async reload(index) {
+    if (!this.pictures.knownCase(index) && !this.queue.ofCase(index).length) return;
+    this.pictures.forget(index);
+    const meta = await this.pictures.case(index);
+    for (const finding of meta.findings) this.learn(finding);
+    if (this.meta?.index === index) this.meta = meta;
   }
 
-  async reconnected() {
-    await this.outbox.pump();
-    this.enable();
-    if (this.finding && document.body.dataset.finding !== this.finding.id) this.show(this.finding);
-    else if (!this.queue.total) this.refresh();
-    this.showProgress(await getProgress(this.reviewer));
+  /** The server is back: what could not be shown is tried again. */
+  async recover() {
+    setText(byId("notice"), "");
+    if (this.finding && document.body.dataset.finding !== this.finding.id) await this.show(this.finding);
+    else if (!this.finding) await this.refresh();
   }
 
   showProgress(progress) {
-    this.progress = progress;
     this.hint = showProgress(progress);
   }
 
   failed(error) {
     if (error.name === "AbortError") return;
-    if (!this.link.failed(error)) {
-      this.toast(error.message);
-      setText(byId("notice"), error.message);
-    }
-    this.enable();
+    if (!this.deciding.link.failed(error)) this.toast(error.message);
+    this.deciding.enable();
   }
 
   toast(text) {
@@ -383,19 +283,6 @@ class App {
     setText(toast, text);
     clearTimeout(this.toasting);
     this.toasting = setTimeout(() => (toast.hidden = true), 7000);
-  }
-
-  showWaiting() {
-    for (const { body } of this.outbox.items) if (body.finding) this.queue.sent(body.finding);
-    document.body.dataset.waiting = String(this.outbox.waiting);
-    this.link?.show();
-    this.enable();
-  }
-
-  /** Decisions are possible only while there is a finding, and a server that hears them. */
-  enable() {
-    const on = Boolean(this.finding) && !this.link?.down && !this.outbox?.blocked;
-    for (const id of ["accept", "reject", "unsure", "edit", "comment", "accept-case", "reject-case"]) byId(id).disabled = !on;
   }
 
   // -- beginning, filters, keys
@@ -428,9 +315,8 @@ class App {
     setUpBulk(run);
     setUpHelp();
     setUpReviewer((name) => {
-      this.reviewer = name;
+      this.deciding.reviewer = name;
       setText(byId("reviewer"), `Reviewer: ${name}`);
-      this.enable();
     });
     this.#listen();
   }
@@ -444,20 +330,20 @@ class App {
     };
     for (const [id, action] of Object.entries(buttons)) byId(id).addEventListener("click", () => acts[action]());
     byId("refresh").addEventListener("click", () => this.refresh(this.finding?.id));
-    byId("bulk").addEventListener("click", () => this.bulk());
+    byId("bulk").addEventListener("click", () => this.deciding.bulk());
     listen((action) => acts[action](), () => ({ editing: this.editing.active, single: byId("single-keys").checked }));
     window.addEventListener("beforeunload", (event) => {
-      if (this.outbox.waiting || (this.editing.active && this.editing.edit.done.length)) event.preventDefault();
+      if (this.deciding.outbox.waiting || (this.editing.active && this.editing.edit.done.length)) event.preventDefault();
     });
   }
 
   #actions() {
-    const { looking, queue, editing } = this;
-    const beginEdit = () => (this.canDecide && this.meta ? void editing.begin(this.finding, this.meta, this.run) : this.cannot());
+    const { looking, queue, editing, deciding } = this;
     return {
-      accept: () => this.decide("accept"), reject: () => this.decide("reject"), unsure: () => this.decide("unsure"),
-      edit: beginEdit, comment: () => this.comment(), undo: () => this.undo(),
-      acceptCase: () => this.decideCase("accept"), rejectCase: () => this.decideCase("reject"),
+      accept: () => deciding.decide("accept"), reject: () => deciding.decide("reject"), unsure: () => deciding.decide("unsure"),
+      edit: () => void (this.meta && editing.begin(this.finding, this.meta, this.run)),
+      comment: () => deciding.comment(), undo: () => deciding.undo(),
+      acceptCase: () => deciding.decideCase("accept"), rejectCase: () => deciding.decideCase("reject"),
       next: () => void queue.move(1), previous: () => void queue.move(-1), search: () => byId("filter-q").focus(),
       sliceDown: () => looking.setSlice(looking.slice + 1), sliceUp: () => looking.setSlice(looking.slice - 1),
       bestSlice: () => looking.setSlice(looking.bestSlice()),
@@ -480,10 +366,10 @@ async function begin() {
   try {
     const app = new App(await getRun());
     app.setUp();
-    const progress = getProgress(app.reviewer).then((found) => app.showProgress(found));
+    const progress = app.deciding.askProgress();
     await app.refresh();
     await progress;
-    await app.outbox.resume();
+    await app.deciding.outbox.resume();
   } catch (error) {
     setText(byId("banner"), `The review could not be opened. ${error.message}`);
     throw error;

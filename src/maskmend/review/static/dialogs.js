@@ -113,12 +113,12 @@ export function setUpBulk(run) {
 
 /** The table of keys, and the switch for those without a modifier. */
 export function setUpHelp() {
-  const rows = [...BINDINGS, ...EDIT_BINDINGS].map(([keys, , name, group]) => ({ keys: keys.map(shown).join(" or "), name, group }));
-  rows.push(...GESTURES.map(([keys, name, group]) => ({ keys, name, group })));
+  const rows = [...BINDINGS, ...EDIT_BINDINGS].map(([keys, , name, group]) => ({ keys: keys.filter((key) => !/Meta|Ctrl\+Shift/.test(key)).map(shown), name, group }));
+  rows.push(...GESTURES.map(([keys, name, group]) => ({ keys: [keys], name, group })));
   const groups = ["Decide", "Move", "Look", "Edit", "Page"].map((group) => {
     const list = element("dl", { class: "keys" });
     for (const { keys, name } of rows.filter((row) => row.group === group)) {
-      list.append(element("dt", {}, element("kbd", { text: keys })), element("dd", { text: name }));
+      list.append(element("dt", {}, ...keys.map((key) => element("kbd", { text: key }))), element("dd", { text: name }));
     }
     return element("section", {}, element("h3", { text: group }), list);
   });
@@ -133,5 +133,6 @@ export const showHelp = () => byId("help-dialog").showModal();
 
 function shown(key) {
   const names = { PageDown: "Page down", PageUp: "Page up", Escape: "Esc" };
-  return key.split("+").map((part) => names[part] ?? (/^[a-z]$/.test(part) ? part.toUpperCase() : part)).join(" ") || "+";
+  if (key === "+") return key;
+  return key.split("+").map((part) => names[part] ?? (/^[a-z]$/.test(part) ? part.toUpperCase() : part)).join(" ");
 }

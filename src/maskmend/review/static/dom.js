@@ -21,7 +21,7 @@ export function setText(target, text) {
 
 /** Fill a <select> with [value, text] pairs and keep its value where it is still there. */
 export function fillSelect(select, pairs) {
-  const before = select.value;
+  const before = select.options.length ? select.value : null;
   select.replaceChildren(...pairs.map(([value, text]) => element("option", { value, text })));
   if (pairs.some(([value]) => value === before)) select.value = before;
 }

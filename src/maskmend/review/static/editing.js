@@ -121,6 +121,7 @@ export class Editing {
     byId("decide").hidden = on;
     byId("edit-tools").hidden = !on;
     document.body.classList.toggle("editing", on);
+    for (const input of document.querySelectorAll("input[name=mode]")) input.disabled = on;
     if (!on) return;
     const names = this.edit.classes.slice(1).map((name, i) => [String(i + 1), structureName(name)]);
     fillSelect(byId("edit-class"), names);

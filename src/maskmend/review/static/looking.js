@@ -101,7 +101,7 @@ export class Looking {
   /** The window of a case by the preset that is chosen; of the shown case what was set by hand. */
   windowOf(meta) {
     if (this.preset === "own" && meta.index === this.meta?.index) return this.window;
-    const { low, high, min, max } = meta.window;
+    const { low, high, min, max } = windowsOf(meta, this.channel);
     if (this.preset === "full") return { low: min, high: max > min ? max : min + 1 };
     const known = CT.find(([name]) => name === this.preset);
     if (known && isHounsfield(meta)) return { low: known[2], high: known[3] };
@@ -147,6 +147,7 @@ export class Looking {
     slider.value = String(slice);
     slider.disabled = !meta.volume;
     byId("best-slice").disabled = !meta.volume;
+    document.body.classList.toggle("flat", !meta.volume);
     const [rows, columns] = picturedAxes(meta.shape.length, axis).map((a) => [meta.shape[a], meta.spacing?.[a]]);
     const size = `${rows[0]} × ${columns[0]}`;
     const fine = meta.spacing ? `, ${number(rows[1], 2)} × ${number(columns[1], 2)} ${unitName("mm")}` : "";
@@ -171,7 +172,7 @@ export class Looking {
   }
 
   #range() {
-    const { min, max } = this.meta.window;
+    const { min, max } = windowsOf(this.meta, this.channel);
     return { min, span: Math.max(max - min, 1e-6) };
   }
 
@@ -196,7 +197,7 @@ export class Looking {
     });
     const style = recall("style") === "fill" ? "fill" : "outline";
     document.querySelector(`input[name=style][value=${style}]`).checked = true;
-    byId("opacity").value = recall("opacity") ?? "0.5";
+    byId("opacity").value = recall("opacity") ?? "0.4";
     byId("opacity").addEventListener("input", () => {
       remember("opacity", byId("opacity").value);
       this.hooks.options();
@@ -206,7 +207,7 @@ export class Looking {
     byId("preset").addEventListener("change", () => this.setPreset(byId("preset").value));
     byId("channel").addEventListener("change", () => {
       this.channel = Number(byId("channel").value);
-      this.hooks.place(false);
+      this.setPreset(this.preset === "own" ? "auto" : this.preset);
     });
     for (const id of ["window-width", "window-level"]) {
       byId(id).addEventListener("input", () => this.#slid(false));
@@ -214,6 +215,9 @@ export class Looking {
     }
   }
 }
+
+/** {low, high, min, max} of a channel. */
+const windowsOf = (meta, channel) => meta.windows?.[channel] ?? meta.window;
 
 /** Values as those of a CT: air is far below 0. */
 const isHounsfield = ({ window: { min, max }, rgb }) => !rgb && min <= -900 && max >= 200;

@@ -52,6 +52,14 @@ export class View {
     this.scale = Math.min(pane.height / high, pane.width / wide, limit);
   }
 
+  /** Show no more of what is beyond the picture than must be. */
+  clamp(height, width, pane) {
+    const half = (size, step) => size / (2 * this.scale * step);
+    const within = (at, length, reach) => (2 * reach >= length ? length / 2 : Math.min(Math.max(at, reach), length - reach));
+    this.row = within(this.row, height, half(pane.height, this.steps[0]));
+    this.column = within(this.column, width, half(pane.width, this.steps[1]));
+  }
+
   /** Zoom by a factor, keeping the place under (x, y) of the pane. */
   zoom(factor, x, y, pane) {
     const [row, column] = this.toPicture(x, y, pane);
@@ -75,12 +83,19 @@ export class View {
     ];
   }
 
+  /** (x, y) of the canvas where a place in the picture is seen. */
+  toPane(row, column, pane) {
+    return [
+      pane.x + pane.width / 2 + (column - this.column) * this.scale * this.steps[1] * this.flips[1],
+      pane.y + pane.height / 2 + (row - this.row) * this.scale * this.steps[0] * this.flips[0],
+    ];
+  }
+
   /** Of CanvasRenderingContext2D.setTransform, for pixels of the picture. */
   matrix(pane, ratio) {
     const a = this.scale * this.steps[1] * this.flips[1];
     const d = this.scale * this.steps[0] * this.flips[0];
-    const e = pane.x + pane.width / 2 - this.column * a;
-    const f = pane.y + pane.height / 2 - this.row * d;
+    const [e, f] = this.toPane(0, 0, pane);
     return [a * ratio, 0, 0, d * ratio, e * ratio, f * ratio];
   }
 }

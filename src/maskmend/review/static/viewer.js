@@ -31,8 +31,9 @@ export class Viewer {
   }
 
   /**
-   * picture: {bitmap, window, labels, axis, slice, shape, finding, unit} or null; labels as of readLabels,
-   * window: {low, high} of the bitmap.
+   * picture: {bitmap, window, wanted, range, labels, axis, slice, shape, finding, box} or null; labels as of
+   * readLabels; window: {low, high} of the bitmap, wanted: that to be seen, range: {least, most} of all values;
+   * box: of the finding, [rows, columns], or [] in a slice that it is not in.
    */
   show(picture) {
     const old = this.picture;
@@ -111,7 +112,7 @@ export class Viewer {
     context.imageSmoothingQuality = "high";
     context.drawImage(this.#image(), 0, 0);
     if (options.labels || this.edit) this.#paintLabels(pane.kind, ratio);
-    if (options.mark && picture.finding) this.#paintMark(ratio, pane.kind);
+    if (options.mark && picture.finding) this.#paintMark(pane, ratio);
     if (this.edit && this.pointer) this.#paintRing(pane, ratio);
     context.restore();
     this.#paintTexts(pane, ratio);
@@ -164,16 +165,42 @@ export class Viewer {
     context.restore();
   }
 
-  /** The finding's own outline, white on black: to be seen on any picture and any colour. */
-  #paintMark(ratio, kind) {
+  /** Where the finding is, white on black: to be seen on any picture and any colour. */
+  #paintMark(pane, ratio) {
+    if (pane.kind === "edited") return;
+    if (pane.kind !== "difference") {
+      this.#paintCorners(pane, ratio);
+      return;
+    }
     const path = this.#layer("mark", () => {
       const { labels, finding } = this.picture;
       const mask = maskOf(labels.planes[finding.plane].numbers, finding.number);
       return pathOf(outline(mask, labels.height, labels.width).get(1) ?? []);
     });
-    if (kind === "edited") return;
     this.#stroke(path, "rgb(0 0 0 / 75%)", 3.5, ratio);
     this.#stroke(path, "#ffffff", 1.5, ratio);
+  }
+
+  /** The corners of the finding's box: an outline of it would hide the structure's own. */
+  #paintCorners(pane, ratio) {
+    const { context, view, picture } = this;
+    const [rows, columns] = picture.box;
+    if (!rows) return;
+    const [x0, y0] = view.toPane(rows[0], columns[0], pane);
+    const [x1, y1] = view.toPane(rows[1], columns[1], pane);
+    const [left, right, top, bottom] = [Math.min(x0, x1) - 6, Math.max(x0, x1) + 6, Math.min(y0, y1) - 6, Math.max(y0, y1) + 6];
+    const arm = Math.max(5, Math.min(14, (right - left) / 4, (bottom - top) / 4));
+    const path = new Path2D();
+    for (const [x, dx] of [[left, arm], [right, -arm]]) {
+      for (const [y, dy] of [[top, arm], [bottom, -arm]]) {
+        path.moveTo(x + dx, y);
+        path.lineTo(x, y);
+        path.lineTo(x, y + dy);
+      }
+    }
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    this.#stroke(path, "rgb(0 0 0 / 75%)", 4, ratio);
+    this.#stroke(path, "#ffffff", 2, ratio);
   }
 
   #paintRing(pane, ratio) {
@@ -196,6 +223,7 @@ export class Viewer {
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     context.font = "12px system-ui, sans-serif";
     context.textBaseline = "top";
+    context.lineJoin = "round";
     const write = (text, x, y, align) => {
       context.textAlign = align;
       context.lineWidth = 3;
@@ -242,11 +270,14 @@ export class Viewer {
 
   #outlines(kind) {
     const { height, width } = this.picture.labels;
-    return this.#labels(kind).flatMap((labels, plane) => {
+    const drawn = this.#labels(kind).map((labels, plane) => {
       const colours = this.hooks.colours(plane);
       const found = [...outline(labels, height, width)].filter(([value]) => colours[value]);
       return found.map(([value, runs]) => ({ path: pathOf(runs), colour: colours[value] }));
     });
+    // the plane of the finding lies on top
+    const own = this.picture.finding?.plane ?? 0;
+    return [...drawn.toSpliced(own, 1), drawn[own]].flat();
   }
 
   #fill(kind) {
@@ -264,17 +295,17 @@ export class Viewer {
   #listen() {
     const { canvas } = this;
     const at = (event) => [event.offsetX, event.offsetY];
-    let held = false;
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
-    canvas.addEventListener("keydown", (event) => (held ||= event.code === "Space"));
-    window.addEventListener("keyup", (event) => (held &&= event.code !== "Space"));
+    canvas.addEventListener("keydown", (event) => this.#keyDown(event));
+    canvas.addEventListener("keyup", (event) => this.#keyUp(event));
+    canvas.addEventListener("blur", () => (this.space = null));
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     canvas.addEventListener("pointerleave", () => this.#point(null));
     canvas.addEventListener("pointerdown", (event) => {
       if (!this.picture) return;
       canvas.focus({ preventScroll: true });
       canvas.setPointerCapture(event.pointerId);
-      this.drag = this.#startDrag(event, held);
+      this.drag = this.#startDrag(event);
       event.preventDefault();
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -287,6 +318,40 @@ export class Viewer {
         this.drag = null;
       });
     }
+  }
+
+  /** Arrows move the picture; in an edit the brush, by a pixel, with Shift by ten. */
+  #keyDown(event) {
+    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
+    if (!this.picture || event.ctrlKey || event.metaKey || (!step && event.code !== "Space")) return;
+    event.preventDefault();
+    if (!step) {
+      this.space ??= { used: false };
+      return;
+    }
+    const pixels = (this.edit ? this.view.scale : 24) * (event.shiftKey ? 10 : 1);
+    if (!this.edit) this.view.pan(-step[0] * pixels, -step[1] * pixels);
+    else this.#movePointer(step[0] * pixels, step[1] * pixels);
+    this.draw();
+  }
+
+  #movePointer(dx, dy) {
+    const { clientWidth, clientHeight } = this.canvas;
+    const [x, y] = this.pointer ?? [clientWidth / 2, clientHeight / 2];
+    this.pointer = [Math.min(Math.max(x + dx, 0), clientWidth), Math.min(Math.max(y + dy, 0), clientHeight)];
+  }
+
+  /** Space by itself is a dab of the brush; with a drag it moved the picture. */
+  #keyUp(event) {
+    if (event.code !== "Space" || !this.space) return;
+    const { used } = this.space;
+    this.space = null;
+    if (used || !this.edit) return;
+    this.#movePointer(0, 0);
+    const [offsetX, offsetY] = this.pointer;
+    const bounds = this.canvas.getBoundingClientRect();
+    const at = { offsetX, offsetY, clientX: bounds.left + offsetX, clientY: bounds.top + offsetY, shiftKey: event.shiftKey };
+    this.#brushDrag(at).end();
   }
 
   #point(place) {
@@ -311,9 +376,10 @@ export class Viewer {
     if (steps) this.hooks.scroll(Math.sign(steps) * Math.max(1, Math.round(Math.abs(steps) / 2)));
   }
 
-  #startDrag(event, spaceHeld) {
+  #startDrag(event) {
     if (event.button === 2) return this.#windowDrag(event);
-    const pans = event.button === 1 || spaceHeld || event.altKey || !this.edit;
+    const pans = event.button === 1 || this.space || event.altKey || !this.edit;
+    if (this.space) this.space.used = true;
     return pans ? this.#panDrag(event) : this.#brushDrag(event);
   }
 
