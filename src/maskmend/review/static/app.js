@@ -314,7 +314,7 @@ class App {
     showLegend(run, this.hidden, () => this.viewer.recolour());
     setUpBulk(run);
     setUpHelp();
-    setUpReviewer((name) => {
+    setUpReviewer(run.reviewer, (name) => {
       this.deciding.reviewer = name;
       setText(byId("reviewer"), `Reviewer: ${name}`);
     });

@@ -15,13 +15,16 @@ export function packed(colour, alpha) {
 /**
  * Fill of all structures.
  * planes: [Uint8Array].  palettes: of each plane, class -> "#rrggbb" or null (hidden); the first
- * is background.  Where structures of several planes lie on each other the later one is seen, the
- * smaller one as a rule: a clavicle on a lung.
+ * is background.  Where structures of several planes lie on each other the smaller one is seen: a
+ * clavicle on a lung.
  */
 export function fillImage(planes, palettes, height, width) {
   const image = new ImageData(width, height);
   const out = new Uint32Array(image.data.buffer);
-  planes.forEach((labels, plane) => {
+  const sizes = planes.map(sizeOf);
+  const largestFirst = [...planes.keys()].sort((a, b) => sizes[b] - sizes[a]);
+  for (const plane of largestFirst) {
+    const labels = planes[plane];
     const colours = new Uint32Array(256);
     palettes[plane].forEach((colour, value) => {
       if (value && colour) colours[value] = packed(colour, 255);
@@ -31,8 +34,15 @@ export function fillImage(planes, palettes, height, width) {
       const colour = colours[labels[i]];
       if (colour) out[i] = colour;
     }
-  });
+  }
   return image;
+}
+
+/** Pixels that are any class. */
+function sizeOf(labels) {
+  let size = 0;
+  for (let i = 0; i < labels.length; i++) if (labels[i] !== 0 && labels[i] !== IGNORED) size++;
+  return size;
 }
 
 /**

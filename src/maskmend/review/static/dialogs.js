@@ -9,8 +9,8 @@ for (const button of document.querySelectorAll("dialog .closes")) {
   button.addEventListener("click", () => button.closest("dialog").close("cancel"));
 }
 
-/** Name of the reviewer, asked for where it is not known.  changed: (name). */
-export function setUpReviewer(changed) {
+/** Name of the reviewer, asked for where it is not known.  given: by the command line, or null.  changed: (name). */
+export function setUpReviewer(given, changed) {
   const dialog = byId("reviewer-dialog");
   const field = byId("reviewer-name");
   const ask = () => {
@@ -32,6 +32,7 @@ export function setUpReviewer(changed) {
     changed(name);
   });
   byId("reviewer").addEventListener("click", ask);
+  if (given) remember("reviewer", given);
   const known = recall("reviewer");
   if (known) changed(known);
   else ask();

@@ -95,7 +95,11 @@ export class Viewer {
     context.fillStyle = "#0c0e11";
     context.fillRect(0, 0, canvas.width, canvas.height);
     if (!this.picture) return;
-    for (const pane of this.panes()) this.#paintPane(pane);
+    const panes = this.panes();
+    for (const pane of panes) this.#paintPane(pane);
+    // where pixels lie on the screen, for whoever drives the page from outside: x = a column + e, y = d row + f
+    const [a, , , d, e, f] = this.view.matrix(panes[0], 1);
+    canvas.dataset.view = [a, d, e, f].join(" ");
     this.hooks.drawn?.();
   }
 
