@@ -77,6 +77,9 @@ class View {
   build() {
     const frame = element("div", { className: "view3d-frame" });
     style(this.root, { display: "flex", flexDirection: "column", width: "100%", height: "100%" });
+    // the pictures are dark in a light page, too
+    style(this.root, { background: "#0c0e11", color: "#d5dae0", colorScheme: "dark", fontSize: "13px" });
+    style(this.place, { padding: "3px 10px", minHeight: "1.4em" });
     style(frame, { flex: "1 1 auto", minHeight: "240px", position: "relative" });
     style(this.canvas, { position: "absolute", inset: "0" });
     frame.append(this.canvas);
@@ -89,7 +92,7 @@ class View {
     const bar = element("div", { className: "view3d-bar" });
     bar.setAttribute("role", "group");
     bar.setAttribute("aria-label", "3D view");
-    style(bar, { display: "flex", flexWrap: "wrap", gap: "4px 16px", padding: "4px 0" });
+    style(bar, { display: "flex", flexWrap: "wrap", gap: "4px 12px", padding: "5px 10px" });
     this.layerChoice = choice(this.layers.map((layer) => [layer, LAYERS[layer]]));
     this.layerChoice.addEventListener("change", () =>
       this.show(this.layerChoice.value).catch((error) => this.say(error.message)),
@@ -109,7 +112,7 @@ class View {
     if (this.layers.length) {
       bar.append(labelled("Show", this.layerChoice), labelled("Label opacity", this.opacity));
     }
-    bar.append(labelled("View", this.viewChoice), labelled("Cut the image open", this.cut));
+    bar.append(labelled("View", this.viewChoice), labelled("Cut open", this.cut));
     return bar;
   }
 
@@ -300,6 +303,7 @@ function style(node, properties) {
 
 function choice(entries) {
   const select = element("select", {});
+  style(select, { background: "#1d2126", color: "inherit" });
   for (const [value, textContent] of entries) select.append(element("option", { value, textContent }));
   return select;
 }
@@ -307,6 +311,7 @@ function choice(entries) {
 function slider(value, changed) {
   const input = element("input", { type: "range", min: "0", max: "1", step: "0.05" });
   input.value = String(value);
+  style(input, { width: "70px" });
   input.addEventListener("input", changed);
   return input;
 }

@@ -73,7 +73,7 @@ def create_app(review: Review, session: Session, static: Path) -> App:
     )  # fmt: skip
     # a slash too many is another address, not a redirection
     app.router.redirect_slashes = False
-    return Guard(app, session, wasm=pages.view3d)
+    return Guard(app, session)
 
 
 class Api:
@@ -117,7 +117,7 @@ class Api:
 
     def run(self, request: Request) -> Response:
         scheme, review = self.review.run.dataset.scheme, self.review
-        reason = self._no_view3d()
+        reason = self.pages.no_view3d
         colours = structure_colours(len(scheme.structures))
         return json_answer({
             "name": review.run.root.name,
@@ -134,13 +134,6 @@ class Api:
             "view3d_reason": reason,
             "version": version("maskmend"),
         })  # fmt: skip
-
-    def _no_view3d(self) -> str | None:
-        if not self.pages.view3d:
-            return "This package was built without Node.js, so it has no 3D view."
-        if len(self.review.grid(0).shape) < 3:
-            return "The images of this run are no volumes."
-        return None
 
     def queue(self, request: Request) -> Response:
         wanted, order = queue_filter(self.review, request.query_params)

@@ -18,15 +18,17 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
     ".ico": "image/x-icon",
-    ".wasm": "application/wasm",
     ".json": "application/json",
     ".txt": "text/plain; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
 }
 """Ending -> type of a file of the page; a file with another ending is not served."""
 
-VIEW3D = "niivue"
-"""A file of the page whose name begins so is the bundle of the 3D view."""
+VIEW3D = "view3d.js"
+"""The 3D view, bundled when the package is built (web/bundle.py)."""
+
+NO_VIEW3D = "view3d.missing.txt"
+"""In its place: why it could not be bundled."""
 
 
 class Pages:
@@ -45,10 +47,13 @@ class Pages:
                 self._files[path.relative_to(root).as_posix()] = content, tag
 
     @property
-    def view3d(self) -> bool:
-        """Whether the bundle of the 3D view is there."""
-        return any(name.rpartition("/")[2].startswith(VIEW3D) and name.endswith((".js", ".mjs"))
-                   for name in self._files)  # fmt: skip
+    def no_view3d(self) -> str | None:
+        """Why there is no 3D view, in a sentence for the user; None where there is one."""
+        if VIEW3D in self._files:
+            return None
+        if NO_VIEW3D in self._files:
+            return self._files[NO_VIEW3D][0].decode().strip()
+        return "This package was built without Node.js, so it has no 3D view."
 
     def file(self, name: str, request: Request) -> Response:
         if name not in self._files:

@@ -34,7 +34,7 @@ LONGEST_TARGET = 2048
 """Bytes of path and query together."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'{scripts}; style-src 'self'; img-src 'self' blob: data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
@@ -82,13 +82,11 @@ class Session:
 class Guard:
     """ASGI: refuses what does not come from the page, and puts the headers on every answer."""
 
-    def __init__(self, app: App, session: Session, wasm: bool = False) -> None:
-        """wasm: whether the page may compile WebAssembly, for the 3D view."""
+    def __init__(self, app: App, session: Session) -> None:
         self.app = app
         self.session = session
-        policy = POLICY.format(scripts=" 'wasm-unsafe-eval'" if wasm else "")
         self._headers: Headers = [
-            (b"content-security-policy", policy.encode()),
+            (b"content-security-policy", POLICY.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"x-frame-options", b"DENY"),
             (b"referrer-policy", b"no-referrer"),

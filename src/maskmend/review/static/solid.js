@@ -50,15 +50,19 @@ export class Solid {
     setText(byId("notice"), "");
   }
 
-  /** Addresses of the volumes of the finding's plane, and the names and colours of its classes. */
+  /** What view3d.js takes: addresses of the finding's plane, its classes and their colours. */
   #wanted() {
-    const { plane, case_index: index } = this.finding();
+    const { plane, case_index: index, centroid } = this.finding();
     const address = (kind) => `/api/cases/${index}/volume/${kind}.nii.gz?plane=${plane}`;
-    const structures = this.run.planes[plane].classes.slice(1);
+    const { classes } = this.run.planes[plane];
     return {
       ...Object.fromEntries(KINDS.map((kind) => [kind, address(kind)])),
-      structures,
-      colours: structures.map((name) => this.run.colours[name]),
+      structures: classes.slice(1),
+      classes,
+      colours: this.run.colours,
+      window: this.meta().window,
+      show: "suggested",
+      at: centroid,
     };
   }
 }
