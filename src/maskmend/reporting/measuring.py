@@ -94,7 +94,7 @@ def _expected(of: Counted, calibrated: FloatArray) -> tuple[float, float]:
 
 
 def _count_span(run: Run, span: range) -> list[list[Counted | None]]:
-    return [_count_case(run, run.cases[index]) for index in span]
+    return [_count_case(run, case) for case in run.cases[span.start : span.stop]]
 
 
 def _count_case(run: Run, case: Case) -> list[Counted | None]:

@@ -35,11 +35,11 @@ _NEAR = 0.5
 
 def worst_section(run: Run, found: Found, measured: Measured) -> Section:
     """The first cases of the ranking that have something to be looked at."""
-    of_case = found.of_case()
+    of_case, judged = found.of_case(), run.cases
     changed = np.nansum(measured.change, axis=1) > 0
     worth = [
         index for index in found.order
-        if changed[index] or (found.findings is not None and of_case[run.cases[index].id])
+        if changed[index] or (found.findings is not None and of_case[judged[index].id])
     ]  # fmt: skip
     title = "The worst cases"
     if not worth:
@@ -54,15 +54,16 @@ def worst_section(run: Run, found: Found, measured: Measured) -> Section:
         said += " Numbers in the pictures are those of the findings."
     sentences = [said]
     cases = [
-        _worst_case(run, run.cases[index], of_case[run.cases[index].id], index, measured)
+        _worst_case(run, judged[index], of_case[judged[index].id], index, measured)
         for index in shown
     ]
     return Section("worst", title, sentences, cases=cases, figures=[_numbers(run, worth, measured)])
 
 
 def _numbers(run: Run, worth: Sequence[int], measured: Measured) -> Figure:
+    judged = run.cases
     rows: list[Sequence[Cell]] = [
-        [place, run.cases[index].id, name, *(float(values[index, number]) for values in
+        [place, judged[index].id, name, *(float(values[index, number]) for values in
          (measured.change, measured.now, measured.after))]
         for place, index in enumerate(worth, start=1)
         for number, name in enumerate(run.dataset.scheme.structures)
