@@ -1,7 +1,7 @@
 """The whole program, one short function a verb: read, compute, write.
 
-doctor -> corrupt -> crossfit -> flag -> correct -> rank -> train -> predict -> evaluate -> report ->
-export.  audit and demo run the steps that they need.
+doctor -> corrupt -> crossfit -> flag -> correct -> rank -> train -> predict -> evaluate -> report
+-> export.  audit and demo run the steps that they need.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Figures of the report as inline SVG: lines and text that print well and follow the page's colours.
+"""Figures of the report as inline SVG: sharp in print, and in the colours of the page.
 
-Colours, line widths and fonts are those of the page's style sheet, by class: `s0`, `s1`, ... are the
-series of a figure.  Each figure has a title and a description for those who do not see it.
+Colours, line widths and fonts are those of the page's style sheet, by class: `s0`, `s1`, ... are
+the series of a figure.  Each figure has a title and a description for those who do not see it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,11 @@ class Words:
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the interval that it lies in; None where there is no such value."""
+    """A value with the interval, low to high, that it lies in; None where there is none."""
 
     label: str
     value: float | None
-    low: float | None
-    high: float | None
+    between: tuple[float | None, float | None]
     text: str
 
 
@@ -108,7 +107,7 @@ def plain(value: float) -> str:
 
 def interval_chart(rows: Sequence[Interval], words: Words) -> Markup:
     """A dot with a whisker a row; values are shares, written in per cent."""
-    highest = max((r.high or r.value or 0.0 for r in rows), default=0.0)
+    highest = max((r.between[1] or r.value or 0.0 for r in rows), default=0.0)
     marks = ticks(0, max(highest * 1.02, 1e-4))
     longest = max((len(r.label) for r in rows), default=0)
     left = min(max(longest * _CHARACTER + 14, 60), 220)
@@ -120,10 +119,13 @@ def interval_chart(rows: Sequence[Interval], words: Words) -> Markup:
         y = frame.top + ROW * (index + 0.5)
         parts.append(_text(left - 10, y + 4, _cut(row.label, left), "end"))
         parts.append(_text(WIDTH - texts - 4, y + 4, row.text, "start", "faint"))
-        if row.low is not None and row.high is not None:
-            parts.append(_line((frame.x(row.low), y), (frame.x(row.high), y), "whisker"))
+        low, high = row.between
+        if low is not None and high is not None:
+            parts.append(_line((frame.x(low), y), (frame.x(high), y), "whisker"))
         if row.value is not None:
-            parts.append(f'<circle class="dot" cx="{_n(frame.x(row.value))}" cy="{_n(y)}" r="4.5"/>')
+            parts.append(
+                f'<circle class="dot" cx="{_n(frame.x(row.value))}" cy="{_n(y)}" r="4.5"/>'
+            )
     return _svg(frame.bottom + 42, words, parts)
 
 
@@ -161,12 +163,16 @@ def line_chart(
     left = 14 + max(len(shown(mark)) for mark in y_marks) * _CHARACTER + (18 if words.y else 0)
     bottom = height - (44 if words.x else 28)
     frame = _Frame(left, legend_height + 10, width - 24, bottom, x_range, y_range)
-    parts = [legend, _x_axis(frame, x_marks, shown, words.x), _y_axis(frame, y_marks, shown, words.y)]
+    parts = [
+        legend,
+        _x_axis(frame, x_marks, shown, words.x),
+        _y_axis(frame, y_marks, shown, words.y),
+    ]
     for index, one in enumerate(series):
         points = [(frame.x(x), frame.y(y)) for x, y in one.points if math.isfinite(y)]
         kind = "series dashed" if one.dashed else f"series s{index}"
         if len(points) == 1:
-            (x, y), = points
+            ((x, y),) = points
             parts.append(f'<circle class="dot s{index}" cx="{_n(x)}" cy="{_n(y)}" r="3.5"/>')
         elif points:
             parts.append(f'<polyline class="{kind}" points="{_points(points)}"/>')
@@ -174,7 +180,11 @@ def line_chart(
 
 
 def histogram(
-    bins: Bins, words: Words, threshold: float | None = None, width: float = 310, height: float = 200
+    bins: Bins,
+    words: Words,
+    threshold: float | None = None,
+    width: float = 310,
+    height: float = 200,
 ) -> Markup:
     """Stacked bars under the figure's title; the parts have the colours of the series.
 
@@ -193,7 +203,9 @@ def histogram(
         marks = [lowest, *(mark for mark in marks if frame.x(mark) - frame.left > 40)]
     parts = [
         _text(frame.left, 14, _cut(words.title, width - frame.left), "start", "heading"),
-        _x_axis(frame, marks, lambda mark: f"≤ {mark:g}" if mark == lowest else f"{mark:g}", words.x),
+        _x_axis(
+            frame, marks, lambda mark: f"≤ {mark:g}" if mark == lowest else f"{mark:g}", words.x
+        ),
         _y_axis(frame, y_marks, plain, words.y),
     ]
     for index in range(len(bins.edges) - 1):
@@ -208,8 +220,8 @@ def histogram(
         x = frame.x(threshold)
         parts.append(_line((x, frame.top - 6), (x, frame.bottom), "threshold"))
         at_end = x > (frame.left + frame.right) / 2
-        parts.append(_text(x - 5 if at_end else x + 5, frame.top + 3,
-                           f"doubt below {threshold:.3f}", "end" if at_end else "start", "faint"))  # fmt: skip
+        beside, anchor = (x - 5, "end") if at_end else (x + 5, "start")
+        parts.append(_text(beside, frame.top + 3, f"doubt below {threshold:.3f}", anchor, "faint"))
     return _svg(height, words, parts, width)
 
 
@@ -222,7 +234,9 @@ def _svg(height: float, words: Words, parts: Sequence[str], width: float = WIDTH
     )
 
 
-def _x_axis(frame: _Frame, marks: Sequence[float], shown: Callable[[float], str], label: str) -> str:
+def _x_axis(
+    frame: _Frame, marks: Sequence[float], shown: Callable[[float], str], label: str
+) -> str:
     parts = [_line((frame.left, frame.bottom), (frame.right, frame.bottom), "axis")]
     for mark in marks:
         x = frame.x(mark)
@@ -233,7 +247,9 @@ def _x_axis(frame: _Frame, marks: Sequence[float], shown: Callable[[float], str]
     return "".join(parts)
 
 
-def _y_axis(frame: _Frame, marks: Sequence[float], shown: Callable[[float], str], label: str) -> str:
+def _y_axis(
+    frame: _Frame, marks: Sequence[float], shown: Callable[[float], str], label: str
+) -> str:
     parts = []
     for mark in marks:
         y = frame.y(mark)

@@ -40,8 +40,8 @@ class View:
 
     picture: (H, W, 3) bytes.  given, suggested: (H, W) of each structure shown.  names: of the
     structures, written where there are several; () for none.  steps: height and width of a pixel,
-    of which only the ratio counts.  boxes: marked findings.  edges: what lies at the top and at the left,
-    as "A" and "R"; "" where nobody knows.
+    of which only the ratio counts.  boxes: marked findings.  edges: what lies at the top and at
+    the left, as "A" and "R"; "" where nobody knows.
     """
 
     picture: Picture
@@ -98,7 +98,9 @@ def draw_view(view: View, description: str) -> Markup:
         parts += [_name(*each, shown) for each in _named(view)]
     top, left = view.edges
     if top:
-        parts.append(f'<text x="{shown[1] / 2:.1f}" y="14" text-anchor="middle">{escape(top)}</text>')
+        parts.append(
+            f'<text x="{shown[1] / 2:.1f}" y="14" text-anchor="middle">{escape(top)}</text>'
+        )
     if left:
         parts.append(f'<text x="5" y="{shown[0] / 2 + 4:.1f}">{escape(left)}</text>')
     return Markup(
@@ -123,7 +125,7 @@ def data_uri(picture: Picture) -> str:
 def _joined(masks: Sequence[BoolArray], shown: tuple[float, float]) -> str:
     paths = []
     for mask in masks:
-        small = _smaller(mask)
+        small = _smaller(mask).astype(bool)
         steps = (shown[0] / small.shape[0], shown[1] / small.shape[1])
         paths.append(outline_path(small, steps))
     return "".join(paths)
@@ -170,7 +172,9 @@ def _name(name: str, mask: BoolArray, kind: str, shown: tuple[float, float]) -> 
     rows, columns = np.nonzero(mask)
     y = (rows.mean() + 0.5) / mask.shape[0] * shown[0] + _OFFSETS[kind]
     x = (columns.mean() + 0.5) / mask.shape[1] * shown[1]
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(name)}</text>'
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="middle">{escape(name)}</text>'
+    )
 
 
 def _shifted(pair: tuple[int, int], by: tuple[int, int]) -> tuple[int, int]:

@@ -1,9 +1,10 @@
-"""How well the masks agree with their out-of-sample predictions, and from where they are doubted."""
+"""How well the masks agree with their out-of-sample predictions, and which are doubted."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,7 +29,8 @@ def agreement_section(run: Run) -> Section:
                for row in rows if row["structure"] == name and row["agreement"]]
         for name in structures
     }  # fmt: skip
-    drawings, numbers = [], []
+    drawings = []
+    numbers: list[Sequence[Cell]] = []
     for name, masks in by_structure.items():
         limit = _threshold([dice for dice, _ in masks], run.settings.flag.doubt_ratio)
         lowest = min((dice for dice, _ in masks), default=0.0)
@@ -36,7 +38,7 @@ def agreement_section(run: Run) -> Section:
         parts = [_counts(masks, edges, doubted) for doubted in (False, True)]
         bins = Bins(edges, parts, lowest < edges[0])
         drawings.append(histogram(bins, _words(name, masks, limit), limit))
-        for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for index, (low, high) in enumerate(pairwise(edges)):
             low = min(low, lowest) if index == 0 else low
             numbers.append([name, low, high, parts[0][index], parts[1][index], limit])
     header = ["structure", "agreement_from", "agreement_to", "believed", "doubted", "threshold"]
@@ -45,9 +47,7 @@ def agreement_section(run: Run) -> Section:
         "below which a mask is doubted. Each structure has its own scale; where it begins with ≤, "
         "the first bar holds all below. Each mask: masks.csv."
     )
-    figure = Figure(
-        "agreement", caption, drawings, Table(header, numbers), ("believed", "doubted")
-    )
+    figure = Figure("agreement", caption, drawings, Table(header, numbers), ("believed", "doubted"))
     ratio = run.settings.flag.doubt_ratio
     sentences = [
         "Dice of each given mask with the prediction of a model that has not seen it. A mask is "
@@ -91,5 +91,3 @@ def _words(name: str, masks: Sequence[tuple[float, bool]], limit: float | None) 
     said = f"{count(len(masks), 'mask')}, median agreement {median}, {doubted} doubted"
     return Words(name, said + (f", threshold {limit:.3f}" if limit is not None else ""),
                  "agreement (Dice)", "masks")  # fmt: skip
-
-

@@ -106,7 +106,10 @@ def _figure(effort: Effort, total: int) -> Figure:
 
 def _heard(column: str, values: FloatArray) -> str:
     at = {part: values[max(round(part * len(values)), 1) - 1] for part in (0.1, 0.25, 0.5)}
-    said = ", ".join(f"{percent(round(found, 2))} after {percent(part)} of the cases" for part, found in at.items())
+    said = ", ".join(
+        f"{percent(round(found, 2))} after {percent(part)} of the cases"
+        for part, found in at.items()
+    )
     return f"{column}: {said}"
 
 

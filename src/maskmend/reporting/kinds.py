@@ -33,8 +33,8 @@ def findings_section(run: Run, found: Found) -> Section:
     cases = len({finding.case for finding in found.findings})
     sentences = [
         f"{count(len(found.findings), 'finding')} in {count(cases, 'case')}; all of them, with "
-        "their places, are in findings.csv of the run. Share: of the structure's pixels. Margin: by how "
-        "much the suggested class is more probable than the given one."
+        "their places, are in findings.csv of the run. Share: of the structure's pixels. Margin: "
+        "by how much the suggested class is more probable than the given one."
     ]
     meanings = [f"{name}: {MEANINGS[name]}." for name in types if name in MEANINGS]
     first = found.findings[:LISTED]

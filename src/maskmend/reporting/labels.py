@@ -17,7 +17,7 @@ MOST_CLASSES = 12
 
 PAIRS = 20
 
-Range = Sequence[float | None]
+Range = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def read_noise(run: Run) -> list[Noise]:
             rows.append(
                 Noise(
                     name, counts["class_sizes"][k],
-                    counts["noise_rate"][k], intervals["noise_rate"][k],
-                    _rest(counts["given_true"][k][k]), [_rest(high), _rest(low)],
+                    counts["noise_rate"][k], tuple(intervals["noise_rate"][k]),
+                    _rest(counts["given_true"][k][k]), (_rest(high), _rest(low)),
                 )
             )  # fmt: skip
     return rows
@@ -64,15 +64,15 @@ def label_section(run: Run, noise: Sequence[Noise]) -> Section:
          share(n.missed), share_between(*n.missed_range)]
         for n in noise
     ]  # fmt: skip
-    matrices, pairs = [], []
-    for plane in planes.values() if not run.dataset.scheme.overlapping else ():
+    matrices, pairs, overlapping = [], [], run.dataset.scheme.overlapping
+    for plane in () if overlapping else planes.values():
         if len(plane["classes"]) <= MOST_CLASSES:
             matrices = _matrices(plane)
         else:
             pairs = [_pairs_table(plane)]
     return Section(
         "labels", "How good the labels are", sentences, [Shown(header, rows, (1, 2, 3, 4, 5))],
-        [_rates_figure(noise), _transitions(planes, run.dataset.scheme.overlapping)], matrices, after=pairs,
+        [_rates_figure(noise), _transitions(planes, overlapping)], matrices, after=pairs,
     )  # fmt: skip
 
 
@@ -81,10 +81,10 @@ def _rest(value: float | None) -> float | None:
 
 
 def _rates_figure(noise: Sequence[Noise]) -> Figure:
-    rows = [Interval(n.structure, n.wrong, *n.wrong_range, share(n.wrong)) for n in noise]
+    rows = [Interval(n.structure, n.wrong, n.wrong_range, share(n.wrong)) for n in noise]
+    heard = [f"{n.structure} {share(n.wrong)}, {share_between(*n.wrong_range)}" for n in noise]
     words = Words(
-        "Noise rate of each structure",
-        "; ".join(f"{n.structure} {share(n.wrong)}, {share_between(*n.wrong_range)}" for n in noise),
+        "Noise rate of each structure", "; ".join(heard),
         "share of the pixels given to the structure that are wrong",
     )  # fmt: skip
     numbers: list[Sequence[Cell]] = [
@@ -111,13 +111,14 @@ def _transitions(planes: dict[str, Any], overlapping: bool) -> Figure:
                 )  # fmt: skip
     header = ["plane", "given", "true", "true_given_given", "given_given_true", "joint"]
     caption = (
-        "Transition matrices: the share of each true class among the pixels of a given one, and the "
-        "reverse. Of structures that may overlap each has its own, with the background as the only "
-        "other class; the table above has what is wrong in it."
-        if overlapping else
-        "Transition matrices: the share of each true class among the pixels of a given one, and the "
-        "reverse."
-    )  # fmt: skip
+        "Transition matrices: the share of each true class among the pixels of a given one, and "
+        "the reverse."
+    )
+    if overlapping:
+        caption += (
+            " Of structures that may overlap each has its own, with the background as the only "
+            "other class; the table above has what is wrong in it."
+        )
     return Figure("transitions", caption, [], Table(header, rows))
 
 

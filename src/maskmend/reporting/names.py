@@ -8,7 +8,9 @@ from pathlib import Path
 
 from maskmend.store import Run
 
-_FOLDERS = re.compile(r"(?<![\w.~/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:;,'\"]+(?: [^\s/\\:;,'\"]+)*[/\\])+")
+_FOLDERS = re.compile(
+    r"(?<![\w.~/\\])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:;,'\"]+(?: [^\s/\\:;,'\"]+)*[/\\])+"
+)
 """The folders of an absolute path; the last name is left."""
 
 

@@ -16,7 +16,15 @@ from maskmend.reporting.effort import GOAL, Effort
 from maskmend.reporting.found import Found
 from maskmend.reporting.labels import Noise
 from maskmend.reporting.measuring import Measured
-from maskmend.reporting.names import Names, count, listing, score, share, share_between, shown_number
+from maskmend.reporting.names import (
+    Names,
+    count,
+    listing,
+    score,
+    share,
+    share_between,
+    shown_number,
+)
 from maskmend.store import Run
 
 WORST_STRUCTURES = 3
@@ -59,8 +67,8 @@ def summarise(run: Run, names: Names, gathered: Gathered) -> Summary:
     sentences = [
         _origin(run), _by_structure(run, doubted), _noise_sentence(gathered.noise),
         f"Expected Dice of the labels with the truth, averaged over all masks: {score(now)} now, "
-        f"{score(after)} with every suggestion taken. Both are estimates from the predictions, and an "
-        "unsure prediction lowers both: it is the difference that counts.",
+        f"{score(after)} with every suggestion taken. Both are estimates from the predictions, and "
+        "an unsure prediction lowers both: it is the difference that counts.",
         *_truth(run), *_effort_sentence(run, gathered.effort), *_types(found),
     ]  # fmt: skip
     needed = gathered.effort.needed()
@@ -68,7 +76,10 @@ def summarise(run: Run, names: Names, gathered: Gathered) -> Summary:
         (f"{len(run.cases):,}", f"cases, {masks:,} masks"),
         (f"{total:,}", "masks doubted"),
         (f"{score(now)} → {score(after)}", "expected Dice now → after (estimate)"),
-        ("–" if needed is None else f"{needed:,}", f"cases hold {percent(GOAL)} of the estimated errors"),
+        (
+            "–" if needed is None else f"{needed:,}",
+            f"cases hold {percent(GOAL)} of the estimated errors",
+        ),
     ]
     steps = _steps(run, names, found, total)
     return Summary(headline, [s for s in sentences if s], facts, steps)

@@ -35,35 +35,35 @@ _NEAR = 0.5
 
 def worst_section(run: Run, found: Found, measured: Measured) -> Section:
     """The first cases of the ranking that have something to be looked at."""
-    of_case = found.of_case()
+    of_case, judged = found.of_case(), run.cases
     changed = np.nansum(measured.change, axis=1) > 0
     worth = [
         index for index in found.order
-        if changed[index] or (found.findings is not None and of_case[run.cases[index].id])
+        if changed[index] or (found.findings is not None and of_case[judged[index].id])
     ]  # fmt: skip
     title = "The worst cases"
     if not worth:
         return Section("worst", title, ["No case has a flagged pixel."])
     shown = worth[:SHOWN]
-    sentences = [
-        f"The first {count(len(shown), 'case')} of {len(worth):,} with suggested changes. Given and "
-        "suggested outlines of the structures concerned; where both coincide the line is of both "
-        "colours. Numbers in the picture are those of the findings."
-        if found.findings else
-        f"The first {count(len(shown), 'case')} of {len(worth):,} with suggested changes. Given and "
-        "suggested outlines of the structures concerned; where both coincide the line is of both "
-        "colours."
-    ]  # fmt: skip
+    said = (
+        f"The first {count(len(shown), 'case')} of {len(worth):,} with suggested changes, with the "
+        "given and the suggested outlines of the structures that would change; where both coincide "
+        "the line is of both colours."
+    )
+    if found.findings:
+        said += " Numbers in the pictures are those of the findings."
+    sentences = [said]
     cases = [
-        _worst_case(run, run.cases[index], of_case[run.cases[index].id], index, measured)
+        _worst_case(run, judged[index], of_case[judged[index].id], index, measured)
         for index in shown
     ]
     return Section("worst", title, sentences, cases=cases, figures=[_numbers(run, worth, measured)])
 
 
 def _numbers(run: Run, worth: Sequence[int], measured: Measured) -> Figure:
+    judged = run.cases
     rows: list[Sequence[Cell]] = [
-        [place, run.cases[index].id, name, *(float(values[index, number]) for values in
+        [place, judged[index].id, name, *(float(values[index, number]) for values in
          (measured.change, measured.now, measured.after))]
         for place, index in enumerate(worth, start=1)
         for number, name in enumerate(run.dataset.scheme.structures)
@@ -181,7 +181,9 @@ def _nearer(view: View) -> View | None:
         if not differs.any():
             return None
         spans = [_span(differs.any(axis=1)), _span(differs.any(axis=0))]
-    longest = max((end - first) * step for (first, end), step in zip(spans, view.steps, strict=True))
+    longest = max(
+        (end - first) * step for (first, end), step in zip(spans, view.steps, strict=True)
+    )
     size = max(longest * 1.5, 24 * min(view.steps))
     cut = [
         _around(span, round(size / step), length)
@@ -206,5 +208,3 @@ def _around(span: tuple[int, int], size: int, length: int) -> tuple[int, int]:
 def _heard(case: Case, concerned: Sequence[str], at: Slice | None, how: str) -> str:
     where = "" if at is None else f", slice {at.index} along axis {at.axis}"
     return f"{case.id}{where}{how}: given and suggested outline of {', '.join(concerned)}"
-
-
