@@ -22,8 +22,21 @@ from maskmend.datasets.phantom import write_phantoms
 from maskmend.settings import CrossfitSettings, Settings, TeacherSettings, TrainingSettings
 
 VERBS = {
-    "demo", "audit", "corrupt", "crossfit", "flag", "correct", "train", "predict", "evaluate",
-    "settings", "export", "doctor",
+    "audit",
+    "correct",
+    "corrupt",
+    "crossfit",
+    "demo",
+    "doctor",
+    "evaluate",
+    "export",
+    "flag",
+    "predict",
+    "rank",
+    "report",
+    "review",
+    "settings",
+    "train",
 }  # fmt: skip
 
 QUICK = (
