@@ -12,6 +12,8 @@ import numpy as np
 
 from maskmend.core import Case, Decision, Finding, Grid, LabelArray
 from maskmend.datasets import read_grid, read_image
+from maskmend.errors import MissingFileError
+from maskmend.findings import NAME, read_findings
 from maskmend.review.decisions import Decisions
 from maskmend.review.pixels import (
     CasePixels,
@@ -82,6 +84,16 @@ class Answer:
     reviewer: str
     comment: str = ""
     runs: Runs = ()
+
+
+def ranked_findings(run: Run) -> tuple[Finding, ...]:
+    """What is to be reviewed, best first.  Raises MissingFileError before `rank`."""
+    if not (run.root / NAME).exists():
+        raise MissingFileError(
+            str(run.root), expected=f"a run that has been ranked, with {NAME}", got="none",
+            remedy=f"Run `maskmend rank {run.root}` first.",
+        )  # fmt: skip
+    return read_findings(run)
 
 
 class Review:
