@@ -112,6 +112,7 @@ class Review:
         self._images = Cache(IMAGE_BYTES)
         self._labels = Cache(LABEL_BYTES)
         self._grids: dict[int, Grid] = {}
+        self._given_digests: dict[tuple[int, int], str] = {}
 
     # -- findings
 
@@ -225,6 +226,12 @@ class Review:
         self.state.refresh()
         return taken
 
+    def _given_digest(self, index: int, plane: int) -> str:
+        """Worked out once: the given labels never change, and a large volume takes a while."""
+        if (index, plane) not in self._given_digests:
+            self._given_digests[index, plane] = digest(self.given(index)[plane])
+        return self._given_digests[index, plane]
+
     def _digests(self, answer: Answer) -> tuple[str | None, str | None]:
         """Of the labels before and after: of the finding's plane, or of all planes of a case."""
         if answer.verdict == "comment":
@@ -237,8 +244,7 @@ class Review:
                 return before, None
             planes = [self.plane_labels(index, n, "suggested") for n in range(len(given))]
             return before, digest(np.stack(planes))
-        plane = given[finding.plane]
-        before = digest(plane)
+        plane, before = given[finding.plane], self._given_digest(index, finding.plane)
         if answer.verdict == "accept":
             paint = Repaint(finding.plane, _own(self.pixels(index), finding))
         elif answer.verdict == "edit":
