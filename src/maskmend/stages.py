@@ -33,6 +33,7 @@ from maskmend.exporting.labels import write_frame
 from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.tables import Reasons
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
+from maskmend.proposals import complete
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
@@ -210,7 +211,10 @@ def train(
     """
     folder = f"students/{name or labels}"
     listener.say(f"student on {labels} labels, on {len(run.cases)} cases")
-    trainings.fit(run, labels, run.cases, settings or run.settings.student, folder, listener)
+    wanted, proposed = complete(settings or run.settings.student, run.cases)
+    for sentence in proposed:
+        listener.say(sentence)
+    trainings.fit(run, labels, run.cases, wanted, folder, listener)
     return run.root / folder
 
 
