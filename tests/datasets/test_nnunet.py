@@ -13,7 +13,7 @@ from maskmend import stages
 from maskmend.core import IGNORED, LabelScheme, Regions, StatedFold
 from maskmend.datasets import dataset_digest, open_dataset, read_grid, read_image, read_labels
 from maskmend.datasets.noise import plan_noise, sample_noise
-from maskmend.errors import MaskValueError, SettingsError, UnreadableFileError
+from maskmend.errors import LayoutError, MaskValueError, SettingsError, UnreadableFileError
 from maskmend.formats import read_mask
 
 PLAIN = {
@@ -234,6 +234,11 @@ class TestBadInput:
         assert "expected only the named values 0, 1, 2" in reason
         assert "7 in 2 pixels" in reason
         assert "dataset.json" in reason
+
+    def test_a_description_that_lacks_what_tells_its_kind(self, root: Path, make: Any) -> None:
+        make.json(root / "dataset.json", {"labels": PLAIN["labels"]})
+        with pytest.raises(LayoutError, match=r"its dataset\.json has neither channel_names and"):
+            open_dataset(root)
 
     def test_a_label_on_another_grid(self, root: Path, make: Any) -> None:
         moved = make.oblique.copy()

@@ -49,7 +49,10 @@ class TestNifti:
         dataset = open_dataset(root)
         assert [case.id for case in dataset.cases] == ["a", "b", "c"]
         (left_out,) = dataset.left_out
-        assert "p: expected a volume, as most cases are; got a picture of (4, 5)" in left_out.reason
+        assert (
+            "p: expected a volume, as the other cases are; got a picture of (4, 5)"
+            in left_out.reason
+        )
 
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any) -> None:
         dataset = open_dataset(root)

@@ -254,6 +254,49 @@ class TestWriting:
         for mask, other in zip(masks.values(), by_highdicom(filled, grid), strict=True):
             assert np.array_equal(mask, other)
 
+    @pytest.mark.parametrize(
+        ("name", "got"),
+        [("sm_dots_tiled_full", "tiles that are stored for each of the segments"),
+         ("sm_control_labelmap_palette_color", "a palette without a colour for it")],
+    )  # fmt: skip
+    def test_no_room_for_a_segment(
+        self, samples: Path, tmp_path: Path, name: str, got: str
+    ) -> None:
+        path = samples / "highdicom" / f"seg_image_{name}.dcm"
+        model = samples / "dcmqi" / "segmentations" / "liver.dcm"
+        mask = np.ones(formats.read_header(path).grid.shape, np.bool_)
+        with pytest.raises(MaskValueError, match=rf"room for Liver; got {got}"):
+            formats.write_segments(tmp_path / "out.dcm", {"Liver": mask}, path, {"Liver": model})
+        assert not (tmp_path / "out.dcm").exists()
+
+    @pytest.mark.parametrize(
+        "name", [each for each in SEGS if "tiled_full" not in each and "palette" not in each]
+    )
+    def test_highdicom_reads_a_new_segment(self, samples: Path, tmp_path: Path, name: str) -> None:
+        path = samples / name
+        model = samples / "dcmqi" / "segmentations" / "partial_overlaps.dcm"
+        masks, grid = formats.read_segments(path)
+        new = "GREEN"
+        if new in masks:
+            model = samples / "dcmqi" / "segmentations" / "liver.dcm"
+            new = "Liver"
+        mask = np.zeros(grid.shape, np.bool_)
+        mask[..., 1:4, 2:5] = True
+        if dcmread(path).SegmentationType == "LABELMAP":
+            mask &= ~np.any(list(masks.values()), axis=0)
+        target = tmp_path / path.name
+        formats.write_segments(target, {new: mask}, path, {new: model})
+        found, after = formats.read_segments(target)
+        assert after == grid
+        assert list(found) == [*masks, new]
+        if len(grid.shape) == 2 and "TotalPixelMatrixRows" not in dcmread(path):
+            return
+        for wanted, ours, theirs in zip(
+            [*masks.values(), mask], found.values(), by_highdicom(target, grid), strict=True
+        ):
+            assert np.array_equal(ours, wanted)
+            assert np.array_equal(theirs, wanted)
+
     def test_a_frame_for_a_slice_that_had_none(self, samples: Path, tmp_path: Path) -> None:
         path = samples / "dcmqi" / "segmentations" / "partial_overlaps.dcm"
         masks, _ = formats.read_segments(path)

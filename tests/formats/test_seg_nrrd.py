@@ -328,6 +328,40 @@ class TestWriting:
             place = np.array(image.TransformIndexToPhysicalPoint((x, y, z))) * (-1, -1, 1)
             assert np.allclose(place, (np.array(AFFINE) @ (z, y, x, 1))[:3])
 
+    def test_a_new_segment_is_called_as_it_is_there(self, tmp_path: Path) -> None:
+        source = _one_layer(tmp_path / "a.seg.nrrd")
+        # equal names are told apart by the ID
+        twice = [_segment("S1", "lesion", 1, 0), _segment("S2", "lesion", 2, 0)]
+        model = _put(tmp_path / "m.seg.nrrd", [LESION + 2 * KIDNEY], twice)
+        target = tmp_path / "b.seg.nrrd"
+        formats.write_segments(target, {"lesion (S2)": KIDNEY}, source, {"lesion (S2)": model})
+        found, _ = formats.read_segments(target)
+        assert list(found)[-1] == "lesion (S2)"
+        assert np.array_equal(found["lesion (S2)"], KIDNEY)
+        assert "Segment2_Tags:=Model:x:y|Größe:=3|" in target.read_bytes()[:2000].decode(
+            "utf-8", "ignore"
+        )
+
+    def test_no_value_is_left(self, tmp_path: Path) -> None:
+        values = [_segment(f"S{n}", f"n{n}", n, 0) for n in range(1, 256)]
+        full = _put(tmp_path / "a.seg.nrrd", [np.zeros(SHAPE, np.uint8)], values)
+        model = _one_layer(tmp_path / "m.seg.nrrd")
+        with pytest.raises(MaskValueError, match="a value that is free for the segment liver"):
+            formats.write_segments(tmp_path / "b.seg.nrrd", {"liver": LIVER}, full,
+                                   {"liver": model})  # fmt: skip
+
+    def test_a_new_value_in_a_file_without_names(self, tmp_path: Path) -> None:
+        plain = _put(tmp_path / "a.seg.nrrd", [LIVER.astype(np.uint8)], [])
+        model = _put(tmp_path / "m.seg.nrrd", [3 * KIDNEY.astype(np.uint8)], [])
+        target = tmp_path / "b.seg.nrrd"
+        formats.write_segments(target, {"Segment_3": KIDNEY}, plain, {"Segment_3": model})
+        found, _ = formats.read_segments(target)
+        assert list(found) == ["Segment_1", "Segment_3"]
+        assert np.array_equal(found["Segment_3"], KIDNEY)
+        named = _one_layer(tmp_path / "n.seg.nrrd")
+        with pytest.raises(MaskValueError, match="free for the segment liver, which the file"):
+            formats.write_segments(target, {"liver": LIVER}, plain, {"liver": named})
+
     def test_unknown_names_and_other_shapes(self, tmp_path: Path) -> None:
         source = _one_layer(tmp_path / "a.seg.nrrd")
         target = tmp_path / "b.seg.nrrd"

@@ -133,7 +133,7 @@ def check_axes(whole: Sequence[Inspection], faults: Faults) -> None:
             faults[inspection.case.id].append(
                 GridMismatchError(
                     inspection.case.id,
-                    expected=f"{kinds[most]}, as most cases are",
+                    expected=f"{kinds[most]}, as the other cases are",
                     got=f"{kinds.get(len(grid.shape), 'an image')} of {say_grid(grid)}",
                     remedy="Put pictures and volumes into data sets of their own.",
                 )

@@ -120,6 +120,13 @@ def _from_json(file: Path, content: Any, splits: Path | None) -> Found | None:
     return None
 
 
+UNDESCRIBED = (
+    f"; its {DESCRIPTION} has neither channel_names and labels, as of nnU-Net v2, nor modality, "
+    "labels and training, as of the Decathlon and nnU-Net v1"
+)
+"""What is wrong with a description that none of the layouts knows."""
+
+
 def _from_folder(root: Path, splits: Path | None) -> Found:
     if not root.is_dir():
         raise MissingFileError(
@@ -138,10 +145,11 @@ def _from_folder(root: Path, splits: Path | None) -> Found:
     found = jsrt.find_jsrt(root) or _described(root)
     if found is None:
         inside = shorten(sorted(path.name for path in root.iterdir()))
+        lacking = UNDESCRIBED if described.is_file() else ""
         raise LayoutError(
             str(root),
             expected="one of the known layouts",
-            got=f"a folder with {inside}" if inside else "an empty folder",
+            got=(f"a folder with {inside}" if inside else "an empty folder") + lacking,
             remedy="Arrange the files like one of these:\n" + known_layouts(),
         )
     return found

@@ -125,7 +125,7 @@ def _write(
         known = set(layout.names.values())
         added = {name: models[name] for name in masks if name in models and name not in known}
         if added:
-            items = [_described(name, model) for name, model in added.items()]
+            items = {name: _described(name, model) for name, model in added.items()}
             add_descriptions(like, dataset, layout, items)
             layout = layout_of(like, dataset)
         if before is not None:

@@ -68,11 +68,11 @@ SAME_LESION = ("TrackingID", "TrackingUID")
 
 
 def add_descriptions(
-    path: Path, dataset: FileDataset, layout: Layout, items: Sequence[Dataset]
+    path: Path, dataset: FileDataset, layout: Layout, items: Mapping[str, Dataset]
 ) -> None:
     """Describe more segments, which have no pixels yet, with the next numbers.
 
-    items: of SegmentSequence, as other files have them.  dataset: edited in place.
+    items: name -> item of SegmentSequence, as another file has it.  dataset: edited in place.
     Raises MaskValueError where the file can hold no more.
     """
     bits, kind = int(dataset.BitsAllocated), layout.kind
@@ -87,17 +87,19 @@ def add_descriptions(
     if why is not None:
         raise MaskValueError(
             str(path),
-            expected="room for " + ", ".join(str(item.get("SegmentLabel", "")) for item in items),
+            expected="room for " + ", ".join(items),
             got=why,
             remedy="Add an empty segment of this name to the file.",
         )
-    for number, item in enumerate(items, start=last + 1):
+    for number, (name, item) in enumerate(items.items(), start=last + 1):
         copied = deepcopy(item)
         copied.remove_private_tags()
         for keyword in SAME_LESION:
             if keyword in copied:
                 delattr(copied, keyword)
         copied.SegmentNumber = number
+        # in its own file it may have its number behind it
+        copied.SegmentLabel = name
         dataset.SegmentSequence.append(copied)
 
 

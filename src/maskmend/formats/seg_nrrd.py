@@ -272,7 +272,8 @@ def _said_of(added: Segment, model: plain.NrrdFile, file: plain.NrrdFile) -> dic
         identity += "_1"
     return fields | {
         f"{prefix}ID": identity,
-        f"{prefix}Name": fields.get(f"{prefix}Name", _escaped(added.name)),
+        # in its own file it may be called after its ID
+        f"{prefix}Name": _escaped(added.name),
         f"{prefix}Layer": str(added.layer),
         f"{prefix}LabelValue": str(added.value),
     }
