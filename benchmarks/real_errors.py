@@ -22,7 +22,8 @@ probabilities) -> figure -> its values, one a seed (null where no mask is wrong)
 and `wrong`, `images`: how many there are; `random`: 95 % interval of the average precision of
 random rankings.  Of nuclei also average_precision_visible, where only images with at least 10
 changed pixels are wrong; `visible`: images by changed pixels; `changed_share`: changed pixels
-over those in which label and prediction differ, the median over the corrected images.
+over those in which label and prediction differ, the median over the corrected images; `by_size`:
+average precision of the ranking that puts the images with most pixels first, and looks at nothing.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def main() -> None:
     if NUCLEI in summary:
         print(f"pixels that corrections changed: {summary[NUCLEI]['visible']}")
         print(f"of those that label and prediction differ in: {summary[NUCLEI]['changed_share']}")
+        print(f"average precision of a ranking by size: {summary[NUCLEI]['by_size']:.3f}")
     write_summary(options.json, summary)
 
 
@@ -129,6 +131,8 @@ def measure(name: str, settings: Settings, options: argparse.Namespace) -> dict[
         if name == NUCLEI:
             share = changed_share(run, changed, truth)
             found.setdefault("changed_share", []).append(share)
+            sizes = np.array([run.read_given(case).size for case in run.cases], float)
+            found["by_size"] = average_precision(wrong, sizes)
     found["images"] = len(wrong)
     return found | ({"visible": visible(truth, changed)} if name == NUCLEI else {})
 
