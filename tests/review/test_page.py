@@ -151,7 +151,7 @@ def mask_file(root: Path, name: str) -> NDArray[np.uint8]:
     """A mask as others read it: 0 and 1 of a picture, the classes of a volume, (*S)."""
     (path,) = [path for path in root.rglob("*") if path.name == name and "mask" in str(path)]
     if name.endswith(".nii.gz"):
-        volume: NDArray[np.uint8] = nib.Nifti1Image.load(path).get_fdata().T.astype(np.uint8)
+        volume: NDArray[np.uint8] = np.asarray(nib.load(path).dataobj).T.astype(np.uint8)  # type: ignore[attr-defined]
         return volume
     return (np.asarray(Image.open(path)) > 0).astype(np.uint8)
 
