@@ -296,6 +296,48 @@ def test_a_volume_in_three_planes(look: Look, server: Server) -> None:
     expect(body).to_have_attribute("data-slice", "5")
 
 
+@on("pictures")
+def test_outlines_against_a_slow_reference(look: Look) -> None:
+    seen = look()
+    wrong = seen.page.evaluate(
+        """async () => {
+        const { outline } = await import("/static/outline.js");
+        const edges = (labels, h, w) => {
+            const at = (y, x) => {
+                const value = y < 0 || x < 0 || y >= h || x >= w ? 0 : labels[y * w + x];
+                return value === 255 ? 0 : value;
+            };
+            const found = new Set();
+            const add = (a, b, place) => a !== b && found.add(`${Math.max(a, b)} ${place}`);
+            for (let y = 0; y <= h; y++) for (let x = 0; x <= w; x++) {
+                if (x < w) add(at(y - 1, x), at(y, x), `level ${y} ${x}`);
+                if (y < h) add(at(y, x - 1), at(y, x), `upright ${y} ${x}`);
+            }
+            return found;
+        };
+        const cut = (runs) => [...runs].flatMap(([owner, all]) => {
+            const found = [];
+            for (let i = 0; i < all.length; i += 4) {
+                const [x0, y0, x1, y1] = all.slice(i, i + 4);
+                for (let x = x0; x < x1; x++) found.push(`${owner} level ${y0} ${x}`);
+                for (let y = y0; y < y1; y++) found.push(`${owner} upright ${y} ${x0}`);
+            }
+            return found;
+        });
+        let seed = 1, wrong = 0;
+        const draw = (n) => (seed = (seed * 48271) % 2147483647) % n;
+        for (let turn = 0; turn < 1500; turn++) {
+            const h = 1 + draw(9), w = 1 + draw(14);
+            const labels = new Uint8Array(h * w).map(() => [0, 0, 0, 0, 1, 1, 2, 255][draw(8)]);
+            const wanted = edges(labels, h, w), found = cut(outline(labels, h, w));
+            // each edge once, and no other
+            if (found.length !== wanted.size || found.some((edge) => !wanted.has(edge))) wrong++;
+        }
+        return wrong; }"""
+    )
+    assert wrong == 0
+
+
 # -- deciding
 
 

@@ -184,8 +184,10 @@ export class Viewer {
       const mask = maskOf(labels.planes[finding.plane].numbers, labels.width, finding.number, box);
       return pathOf(outline(mask, bottom - top, right - left).get(1) ?? [], left, top);
     });
-    this.#stroke(path, "rgb(0 0 0 / 75%)", 3.5, ratio);
-    this.#stroke(path, "#ffffff", 1.5, ratio);
+    // a rim of few pixels must not disappear below its own outline
+    const width = Math.min(Math.max(this.view.scale * 0.3, 0.75), 1.5);
+    this.#stroke(path, "rgb(0 0 0 / 75%)", 2.3 * width, ratio);
+    this.#stroke(path, "#ffffff", width, ratio);
   }
 
   /** The corners of the finding's box: an outline of it would hide the structure's own. */
