@@ -34,11 +34,11 @@ from maskmend.exporting.labels import write_frame
 from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
-from maskmend.findings import forget_findings, read_findings, write_findings
+from maskmend.findings import forget_findings, write_findings
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.review.decisions import FILE, Decisions
 from maskmend.review.serving import serve
-from maskmend.review.session import Review
+from maskmend.review.session import Review, ranked_findings
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
@@ -307,7 +307,7 @@ def serve_review(
     browser: open it there.  reviewer: the name that the page begins with.  Raises
     MissingFileError before `rank`, SettingsError for a port that is taken, MissingExtraError.
     """
-    findings = read_findings(run)
+    findings = ranked_findings(run)
     with closing(Decisions(run.root / FILE)) as decisions:
         serve(Review(run, findings, decisions, reviewer), port, browser, listener)
 

@@ -1,6 +1,7 @@
 """The run folder: the only module that writes into it.
 
-Lightning writes its checkpoints and logs into the folders that `Run.training_folder` hands out.
+Lightning writes its checkpoints and logs into the folders that `Run.training_folder` hands out,
+SQLite the decisions of reviewers (`review.decisions`).
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def test_labels_as_decided(client: TestClient, pictures: Made) -> None:
     say(client, hole, "accept")
     say(client, blob, "reject")
     expected = given.copy()
-    box = (1, *(slice(*ends) for ends in hole.box))
+    box: Any = (1, *(slice(*ends) for ends in hole.box))
     expected[box] = mended[box]
     assert (expected != given).sum() == hole.pixels == 36
     np.testing.assert_array_equal(labels_of(client, 0)["decided"], expected)

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ class Reviewing:
         """Paint a finding's suggestion, taken from the mended files."""
         case = self.case(finding.case)
         mask = self.run.read_finding_masks(case)[finding.number]
-        box = (finding.plane, *(slice(*ends) for ends in finding.box))
+        box: Any = (finding.plane, *(slice(*ends) for ends in finding.box))
         labels[finding.case][box][mask] = self.run.read_mended(case)[box][mask]
 
     def export(self, out: Path, options: ExportOptions = DECIDED) -> Path:
@@ -345,6 +346,18 @@ def test_without_a_review_nothing_is_written(kept: dict[str, Path], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_review_needs_a_ranking(kept: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copytree(kept["pictures"] / "run", tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    with pytest.raises(MissingFileError, match="maskmend rank"):
+        stages.serve_review(run, browser=False)
+    assert not (tmp_path / "run" / FILE).exists()
+    Decisions(tmp_path / "run" / FILE).close()
+    with pytest.raises(MissingFileError, match="maskmend rank"):
+        stages.export(run, tmp_path / "out", DECIDED)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_decisions_give_the_same_bytes_and_go_on(
     reviewing: Callable[[str], Reviewing], tmp_path: Path
 ) -> None:
@@ -377,7 +390,7 @@ def test_what_lies_within_the_tolerance_stays_as_given(
 ) -> None:
     it = reviewing("volumes")
     settings = it.run.settings
-    rank = settings.rank.model_copy(update={"tolerance": "1px"})
+    rank = settings.rank.model_copy(update={"tolerance": "2px"})
     it.run = it.run.with_settings(settings.model_copy(update={"rank": rank}))
     it.findings = stages.rank(it.run)
     it.review = Review(it.run, it.findings, it.decisions)

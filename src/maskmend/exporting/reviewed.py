@@ -15,9 +15,9 @@ from maskmend.core import Case, Decision, Finding, LabelArray
 from maskmend.deciding import Decided
 from maskmend.errors import MissingFileError, RunMismatchError
 from maskmend.exporting.options import Job
-from maskmend.findings import read_findings
 from maskmend.review.decisions import FILE, JUDGING, Decisions, Stored
 from maskmend.review.pixels import CasePixels, Repaint, case_pixels, digest, repainted, repaints
+from maskmend.review.session import ranked_findings
 from maskmend.review.state import ReviewState, Standing
 from maskmend.store import Run
 
@@ -71,7 +71,7 @@ def reading_review(run: Run) -> Iterator[Reviewed]:
             str(path), expected="the decisions of a review", got="none",
             remedy=f"Decide with `maskmend review {run.root}`, or export without --decisions.",
         )  # fmt: skip
-    findings = read_findings(run)
+    findings = ranked_findings(run)
     decisions = Decisions(path)
     try:
         yield Reviewed(ReviewState(findings, decisions))
