@@ -32,7 +32,7 @@ class App {
     this.pictures = new Pictures();
     this.looking = new Looking({
       options: () => this.showOptions(),
-      place: (refit) => this.draw(refit ? "whole" : null),
+      place: (refit) => this.scroll(refit),
       window: (settled) => this.rewindow(settled),
     });
     this.viewer = new Viewer(byId("canvas"), {
@@ -65,6 +65,7 @@ class App {
     if (this.editing.active) this.editing.leave();
     this.solid.close();
     this.finding = finding;
+    document.body.dataset.ready = "false";
     showFinding(finding, this.run.findings);
     this.deciding?.enable();
     if (!finding) {
@@ -84,7 +85,7 @@ class App {
       showCase(meta, finding, (other) => this.goTo(other));
       await this.draw("finding");
       clearTimeout(slow);
-      if (turn !== this.turn) return;
+      if (turn !== this.turn || !this.viewer.picture) return;
       this.fetchAhead();
       // the queue only counts the comments
       if (finding.comments > 0) await this.showSaid();
@@ -103,6 +104,22 @@ class App {
     this.viewer.paint();
     setText(byId("notice"), why);
     document.body.dataset.ready = "false";
+  }
+
+  /** Another slice.  While one is on its way no other is asked for; then the last one wanted. */
+  async scroll(refit) {
+    this.scrollOn = true;
+    this.refit ||= refit;
+    if (this.scrolling) return;
+    this.scrolling = true;
+    while (this.scrollOn) {
+      this.scrollOn = false;
+      const zoom = this.refit ? "whole" : null;
+      this.refit = false;
+      await this.draw(zoom);
+    }
+    this.scrolling = false;
+    if (this.meta && this.viewer.picture) this.fetchAhead();
   }
 
   /** Image and labels of the slice that is looked at.  zoom: "finding", "whole" or null (as it is). */
@@ -152,6 +169,11 @@ class App {
     return picturedAxes(meta.shape.length, looking.axis).map((axis) => finding.box[axis]);
   }
 
+  /** Whether the picture of the finding is seen. */
+  get isDrawn() {
+    return document.body.dataset.ready === "true";
+  }
+
   fetchAhead() {
     const { looking, queue } = this;
     const around = [];
@@ -162,7 +184,9 @@ class App {
     }
     const findings = queue.following(8).filter((item) => this.isMine(item));
     const decided = looking.mode === "decided";
-    this.pictures.ahead({ findings, around, windowOf: (meta) => looking.windowOf(meta), decided, now: looking.place });
+    const { height, width, planes } = this.viewer.picture.labels;
+    const bytes = height * width * (4 + 7 * planes.length);
+    this.pictures.ahead({ findings, around, windowOf: (meta) => looking.windowOf(meta), decided, now: looking.place, bytes });
   }
 
   zoom(to) {
@@ -285,7 +309,7 @@ class App {
   /** The server is back: what could not be shown is tried again. */
   async recover() {
     setText(byId("notice"), "");
-    if (this.finding && document.body.dataset.finding !== this.finding.id) await this.show(this.finding);
+    if (this.finding && !this.isDrawn) await this.show(this.finding);
     else if (!this.finding) await this.refresh();
   }
 
@@ -388,7 +412,7 @@ async function begin() {
   try {
     const app = new App(await getRun());
     app.setUp();
-    const progress = app.deciding.askProgress();
+    const progress = app.deciding.askProgress().catch((error) => app.failed(error));
     await app.refresh();
     await progress;
     await app.deciding.outbox.resume();

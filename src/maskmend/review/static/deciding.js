@@ -40,6 +40,7 @@ export class Deciding {
   /** Decide on the finding that is looked at, and go on.  extra: further fields of the decision. */
   decide(verdict, extra = {}) {
     if (!this.possible) return this.#cannot();
+    if (!this.page.isDrawn) return this.#notSeen();
     this.outbox.decide({ ...this.#about(this.page.finding), verdict, ...extra });
     this.page.goOn();
     return true;
@@ -47,6 +48,7 @@ export class Deciding {
 
   decideCase(verdict) {
     if (!this.possible) return this.#cannot();
+    if (!this.page.isDrawn) return this.#notSeen();
     this.outbox.decide({ ...this.#about(this.page.finding), finding: null, verdict });
     return true;
   }
@@ -162,6 +164,11 @@ export class Deciding {
   #measured(progress) {
     this.progress = progress;
     this.page.showProgress(progress);
+  }
+
+  #notSeen() {
+    this.page.toast("Not decided: the picture is not there yet.");
+    return true;
   }
 
   #cannot() {
