@@ -36,6 +36,7 @@ from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
+from maskmend.proposals import complete
 from maskmend.review.decisions import FILE, Decisions
 from maskmend.review.serving import serve
 from maskmend.review.session import Review, ranked_findings
@@ -226,7 +227,10 @@ def train(
     """
     folder = f"students/{name or labels}"
     listener.say(f"student on {labels} labels, on {len(run.cases)} cases")
-    trainings.fit(run, labels, run.cases, settings or run.settings.student, folder, listener)
+    wanted, proposed = complete(settings or run.settings.student, run.cases)
+    for sentence in proposed:
+        listener.say(sentence)
+    trainings.fit(run, labels, run.cases, wanted, folder, listener)
     return run.root / folder
 
 
