@@ -23,7 +23,7 @@ from maskmend.settings import CrossfitSettings, Settings, TeacherSettings, Train
 
 VERBS = {
     "demo", "audit", "corrupt", "crossfit", "flag", "correct", "train", "predict", "evaluate",
-    "settings", "export", "doctor",
+    "settings", "export", "doctor", "report",
 }  # fmt: skip
 
 QUICK = (

@@ -50,7 +50,8 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self._silent = False
-        self.feed(path.read_text(encoding="utf-8"))
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -570,6 +571,26 @@ class TestPlaces:
         assert ended.exit_code == 0
         assert str(out) in ended.output
         assert out.is_file()
+
+
+class TestDocs:
+    TEXT = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+
+    def test_python_runs(self, ranked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(ranked.root.parent)
+        (block,) = re.findall(r"```python\n(.*?)```", self.TEXT, re.DOTALL)
+        said: dict[str, object] = {}
+        exec(compile(block.replace("my-run", "my run"), "report.md", "exec"), said)
+        assert said["page"] == ranked.root / "report.html"
+
+    def test_every_table_is_named(self, ranked: Run) -> None:
+        for path in (ranked.root / "report").glob("*.csv"):
+            assert f"`{path.name}`" in self.TEXT
+
+    def test_every_chapter_is_named(self, page: Page) -> None:
+        titles = re.findall(r'<h2 id="[^"]+">(.*?)</h2>', page.source)
+        assert len(titles) == 10
+        assert all(f"| {title} |" in self.TEXT for title in titles)
 
 
 def test_ten_thousand_findings_stay_a_page(tmp_path: Path) -> None:
