@@ -48,6 +48,7 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
         self.text = ""
         self._silent = False
         self.source = path.read_text(encoding="utf-8")
@@ -55,9 +56,15 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
         self._silent = tag == "style"
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
     def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
         self._silent = False
 
     def handle_data(self, data: str) -> None:
@@ -145,6 +152,7 @@ class TestPage:
         ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
         assert len(ids) == len(set(ids))
         assert page.all("html") == [{"lang": "en"}]
+        assert not page.open
         labelled = [attributes.get("aria-labelledby") for _, attributes in page.tags]
         assert {name for name in labelled if name} <= set(ids)
 
@@ -273,6 +281,25 @@ def test_masks_that_agree_lack_and_are_not_there(tmp_path: Path) -> None:
     (now_a, now_b, now_c), (after_a, after_b, after_c) = measured.now[:, 0], measured.after[:, 0]
     assert now_b < after_b == now_a == after_a
     assert now_c == after_c == 1
+
+
+def test_ignored_pixels_need_no_probability(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for name, last in (("a", 7), ("b", 7), ("c", 0)):
+        mask = [[1, 1], [0, last]]
+        for folder, values in (("images", [[9, 8], [7, 6]]), ("masks/dot", mask)):
+            path = root / folder / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.array(values, np.uint8)).save(path)
+    dataset = open_dataset(root, ignore_value=7)
+    source = Source(str(root), tuple({case.split for case in dataset.cases}), ignore_value=7)
+    run = Run.create(tmp_path / "run", source, ALL_WRONG, dataset)
+    known, unknown = (np.array([[[1, 0.9], [0, last]]], np.float32) for last in (0, np.nan))
+    judged(run, lambda case: known if case == "c" else unknown)
+    measured = measure(run, Workers(count=1))
+    assert measured.change.tolist() == [[0], [0], [0]]
+    assert np.isfinite(measured.now).all()
+    stages.write_report(run)
 
 
 def test_the_curve_by_hand(ranked: Run) -> None:
