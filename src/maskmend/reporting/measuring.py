@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend.arrays.ranking import BINS, calibrate
-from maskmend.core import BoolArray, Case, FloatArray, IntArray, LabelArray
+from maskmend.core import QUIET, BoolArray, Case, FloatArray, IntArray, LabelArray, Listener
 from maskmend.execute import Workers, spans
 from maskmend.judging import mended
 from maskmend.store import Run
@@ -45,7 +45,7 @@ class Counted:
     mended: IntArray
 
 
-def measure(run: Run, workers: Workers) -> Measured:
+def measure(run: Run, workers: Workers, listener: Listener = QUIET) -> Measured:
     """Measure all masks; each case is read once.  Errors as of `Run.read_noise_map`.
 
     Probabilities are calibrated on the masks that are believed, structure by structure: how often
@@ -54,6 +54,7 @@ def measure(run: Run, workers: Workers) -> Measured:
     counted: list[list[Counted | None]] = []
     for some in workers.each(partial(_count_span, run), spans(run.cases, workers)):
         counted += some
+        listener.case("report", len(counted), len(run.cases))
     names, doubted = run.dataset.scheme.structures, run.doubted()
     values = np.full((3, len(run.cases), len(names)), np.nan)
     for number, name in enumerate(names):
