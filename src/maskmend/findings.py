@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend import files
-from maskmend.arrays.findings import Mistake, Ruler, find_mistakes
+from maskmend.arrays.findings import Mistake, find_mistakes
+from maskmend.arrays.findings_pairs import Ruler
 from maskmend.arrays.regions import fullest_slice, world_position
 from maskmend.core import QUIET, BoolArray, Case, Finding, Grid, LabelScheme, Listener
 from maskmend.datasets import read_grid
@@ -154,14 +155,17 @@ def ruler_of(case: str, grid: Grid, tolerance: str) -> Ruler:
     SettingsError for mm where the image does not know its spacing.
     """
     value, unit = float(tolerance[:-2]), tolerance[-2:]
+    sideways = len(grid.shape) - 1
+    if grid.affine is not None:
+        sideways = int(np.abs(np.array(grid.affine)[0, : len(grid.shape)]).argmax())
     if unit == "px":
-        return Ruler(grid.steps, value, (1.0,) * len(grid.shape))
+        return Ruler(grid.steps, value, (1.0,) * len(grid.shape), sideways)
     if grid.spacing is None:
         raise SettingsError(
             f"{case}: rank.tolerance", expected="pixels, since the image does not know its spacing",
             got=tolerance, remedy="Give a tolerance such as 2px.",
         )  # fmt: skip
-    return Ruler(grid.steps, value, grid.spacing)
+    return Ruler(grid.steps, value, grid.spacing, sideways)
 
 
 # -- the table

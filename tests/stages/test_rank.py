@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskmend import stages
-from maskmend.arrays.findings import TYPES
+from maskmend.arrays.findings_rules import TYPES
 from maskmend.deciding import decided
 from maskmend.errors import MissingFileError, SettingsError, UnreadableFileError
 from maskmend.exporting.options import ExportOptions

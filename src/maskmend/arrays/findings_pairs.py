@@ -11,6 +11,36 @@ from scipy import ndimage
 
 from maskmend.core import IGNORED, BoolArray, FloatArray, IntArray, LabelArray
 
+ORDINARY_SHARE = 0.5
+"""Of a structure that may differ within the tolerance; where more does, nothing is tolerated.
+
+So a structure thinner than the tolerance cannot vanish, or come out of nothing, unseen.
+"""
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """How lengths are measured in a case.
+
+    steps: size of a pixel along each axis, for distances that are told.  tolerance: how far a
+    boundary may lie beside another without being wrong.  tolerance_steps: size of a pixel in the
+    unit of the tolerance; all 1 for a tolerance in pixels.  sideways: the axis that runs most from
+    left to right.
+    """
+
+    steps: tuple[float, ...]
+    tolerance: float
+    tolerance_steps: tuple[float, ...]
+    sideways: int = -1
+
+    @property
+    def limit(self) -> float:
+        """Greatest distance of a pixel within the tolerance.
+
+        The boundary runs half a pixel before the first pixel beyond it.
+        """
+        return self.tolerance + min(self.tolerance_steps) / 2
+
 
 @dataclass(frozen=True, eq=False)
 class Changes:
@@ -132,6 +162,46 @@ class Boundary:
             if here.any() and len(side):
                 found[here] = nearest(side, places[:, here].T, steps)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A structure that changes.
+
+    lost: (changed,) which of its changed pixels are suggested and not given.  to_given,
+    to_suggested: (changed,) their distances to the two boundaries, in the unit of the tolerance.
+    whole: its pixels, given or suggested, whichever are more.
+    """
+
+    pair: MaskPair
+    given: Boundary
+    suggested: Boundary
+    lost: BoolArray
+    to_given: FloatArray
+    to_suggested: FloatArray
+    whole: int
+
+    def beyond(self, ruler: Ruler) -> BoolArray:
+        """Which of its changed pixels lie beyond the tolerance, (changed,).
+
+        Those that are farther from the given or from the suggested boundary: the one would have
+        to be moved by more to pass there, or the other is no boundary of that place at all.
+        """
+        if len(self.pair.changed) > ORDINARY_SHARE * self.whole:
+            return np.ones(len(self.pair.changed), bool)
+        far: BoolArray = np.maximum(self.to_given, self.to_suggested) > ruler.limit
+        return far
+
+
+def judge(pair: MaskPair, changes: Changes, ruler: Ruler) -> Judged:
+    places = pair.local(changes.places[:, pair.changed])
+    given, suggested = (Boundary.of(mask, pair.judged) for mask in (pair.given, pair.suggested))
+    return Judged(
+        pair, given, suggested, pair.suggested[tuple(places)],
+        given.distance(places, ruler.tolerance_steps),
+        suggested.distance(places, ruler.tolerance_steps),
+        int(max(np.count_nonzero(pair.given), np.count_nonzero(pair.suggested))),
+    )  # fmt: skip
 
 
 def nearest(points: IntArray, wanted: IntArray, steps: tuple[float, ...]) -> FloatArray:
