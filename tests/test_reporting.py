@@ -20,18 +20,20 @@ from PIL import Image
 from scipy import ndimage
 
 from maskmend import files, stages
+from maskmend.arrays.findings_rules import TYPES
 from maskmend.arrays.overlap import count_overlap
 from maskmend.arrays.ranking import BINS
 from maskmend.cli import app
-from maskmend.core import LeftOut
-from maskmend.datasets import open_dataset
+from maskmend.core import Finding, LeftOut
+from maskmend.datasets import open_dataset, read_grid
 from maskmend.datasets.noise import plan_noise
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.errors import MissingFileError, SettingsError
 from maskmend.execute import Workers
+from maskmend.findings import HEADER, NAME, findings_rows
 from maskmend.rankings import write_rankings
 from maskmend.reporting.effort import measure_effort
-from maskmend.reporting.found import Found, read_found
+from maskmend.reporting.found import MEANINGS, Found, read_found
 from maskmend.reporting.learned import read_histories
 from maskmend.reporting.measuring import Measured, expected_dice, measure
 from maskmend.reporting.names import Names, share
@@ -600,6 +602,10 @@ class TestPlaces:
         assert out.is_file()
 
 
+def test_every_type_is_explained() -> None:
+    assert set(MEANINGS) == set(TYPES)
+
+
 class TestDocs:
     TEXT = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
 
@@ -637,10 +643,20 @@ def test_ten_thousand_findings_stay_a_page(tmp_path: Path) -> None:
     splits = tuple({case.split for case in dataset.cases})
     run = Run.create(tmp_path / "run", Source(str(root), splits), ALL_WRONG, dataset)
     judged(run, lambda case: (0.05 + 0.9 * dots[1:]).astype(np.float32))
-    assert len(stages.rank(run)) >= 10_000
+    found = [
+        Finding(
+            f"{case:06x}{number:06x}", f"case_{case:04}", number, 0, "dots", kind, "background",
+            "dots", 16, 16.0, "px", 0.1, 2.0, 0.9, ((8, 12), (8, 12)), None, (9.5, 9.5), 0.09,
+        )
+        for case, number in product(range(200), range(1, 51))
+        for kind in (("missing", "extra")[number % 2],)
+    ]  # fmt: skip
+    grids = {case.id: read_grid(case) for case in run.cases}
+    run.write_table(NAME, HEADER, findings_rows(found, grids))
     write_rankings(run)
     page = stages.write_report(run)
     assert page.stat().st_size < 1_000_000
-    assert re.search(r"[\d,]+ more are in findings.csv", page.read_text())
+    assert "10,000 findings in 200 cases" in page.read_text()
+    assert "9,975 more are in findings.csv" in page.read_text()
     # a line of so many cases is thinned, its numbers are not
     assert len(rows_of(run.root / "report" / "errors_found.csv")) == 200
