@@ -20,18 +20,20 @@ from PIL import Image
 from scipy import ndimage
 
 from maskmend import files, stages
+from maskmend.arrays.findings_rules import TYPES
 from maskmend.arrays.overlap import count_overlap
 from maskmend.arrays.ranking import BINS
 from maskmend.cli import app
-from maskmend.core import LeftOut
-from maskmend.datasets import open_dataset
+from maskmend.core import Finding, LeftOut
+from maskmend.datasets import open_dataset, read_grid
 from maskmend.datasets.noise import plan_noise
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.errors import MissingFileError, SettingsError
 from maskmend.execute import Workers
+from maskmend.findings import HEADER, NAME, findings_rows
 from maskmend.rankings import write_rankings
 from maskmend.reporting.effort import measure_effort
-from maskmend.reporting.found import Found, read_found
+from maskmend.reporting.found import MEANINGS, Found, read_found
 from maskmend.reporting.learned import read_histories
 from maskmend.reporting.measuring import Measured, expected_dice, measure
 from maskmend.reporting.names import Names, share
@@ -48,15 +50,23 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
         self.text = ""
         self._silent = False
-        self.feed(path.read_text(encoding="utf-8"))
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
         self._silent = tag == "style"
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
     def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes another tag"
         self._silent = False
 
     def handle_data(self, data: str) -> None:
@@ -144,6 +154,7 @@ class TestPage:
         ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
         assert len(ids) == len(set(ids))
         assert page.all("html") == [{"lang": "en"}]
+        assert not page.open
         labelled = [attributes.get("aria-labelledby") for _, attributes in page.tags]
         assert {name for name in labelled if name} <= set(ids)
 
@@ -272,6 +283,25 @@ def test_masks_that_agree_lack_and_are_not_there(tmp_path: Path) -> None:
     (now_a, now_b, now_c), (after_a, after_b, after_c) = measured.now[:, 0], measured.after[:, 0]
     assert now_b < after_b == now_a == after_a
     assert now_c == after_c == 1
+
+
+def test_ignored_pixels_need_no_probability(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for name, last in (("a", 7), ("b", 7), ("c", 0)):
+        mask = [[1, 1], [0, last]]
+        for folder, values in (("images", [[9, 8], [7, 6]]), ("masks/dot", mask)):
+            path = root / folder / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.array(values, np.uint8)).save(path)
+    dataset = open_dataset(root, ignore_value=7)
+    source = Source(str(root), tuple({case.split for case in dataset.cases}), ignore_value=7)
+    run = Run.create(tmp_path / "run", source, ALL_WRONG, dataset)
+    known, unknown = (np.array([[[1, 0.9], [0, last]]], np.float32) for last in (0, np.nan))
+    judged(run, lambda case: known if case == "c" else unknown)
+    measured = measure(run, Workers(count=1))
+    assert measured.change.tolist() == [[0], [0], [0]]
+    assert np.isfinite(measured.now).all()
+    stages.write_report(run)
 
 
 def test_the_curve_by_hand(ranked: Run) -> None:
@@ -572,6 +602,30 @@ class TestPlaces:
         assert out.is_file()
 
 
+def test_every_type_is_explained() -> None:
+    assert set(MEANINGS) == set(TYPES)
+
+
+class TestDocs:
+    TEXT = (Path(__file__).parents[1] / "docs" / "report.md").read_text()
+
+    def test_python_runs(self, ranked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(ranked.root.parent)
+        (block,) = re.findall(r"```python\n(.*?)```", self.TEXT, re.DOTALL)
+        said: dict[str, object] = {}
+        exec(compile(block.replace("my-run", "my run"), "report.md", "exec"), said)
+        assert said["page"] == ranked.root / "report.html"
+
+    def test_every_table_is_named(self, ranked: Run) -> None:
+        for path in (ranked.root / "report").glob("*.csv"):
+            assert f"`{path.name}`" in self.TEXT
+
+    def test_every_chapter_is_named(self, page: Page) -> None:
+        titles = re.findall(r'<h2 id="[^"]+">(.*?)</h2>', page.source)
+        assert len(titles) == 10
+        assert all(f"| {title} |" in self.TEXT for title in titles)
+
+
 def test_ten_thousand_findings_stay_a_page(tmp_path: Path) -> None:
     """Dots of which a few are given, and the others predicted."""
     root, rng, size = tmp_path / "data", np.random.default_rng(0), 64
@@ -589,10 +643,20 @@ def test_ten_thousand_findings_stay_a_page(tmp_path: Path) -> None:
     splits = tuple({case.split for case in dataset.cases})
     run = Run.create(tmp_path / "run", Source(str(root), splits), ALL_WRONG, dataset)
     judged(run, lambda case: (0.05 + 0.9 * dots[1:]).astype(np.float32))
-    assert len(stages.rank(run)) >= 10_000
+    found = [
+        Finding(
+            f"{case:06x}{number:06x}", f"case_{case:04}", number, 0, "dots", kind, "background",
+            "dots", 16, 16.0, "px", 0.1, 2.0, 0.9, ((8, 12), (8, 12)), None, (9.5, 9.5), 0.09,
+        )
+        for case, number in product(range(200), range(1, 51))
+        for kind in (("missing", "extra")[number % 2],)
+    ]  # fmt: skip
+    grids = {case.id: read_grid(case) for case in run.cases}
+    run.write_table(NAME, HEADER, findings_rows(found, grids))
     write_rankings(run)
     page = stages.write_report(run)
     assert page.stat().st_size < 1_000_000
-    assert re.search(r"[\d,]+ more are in findings.csv", page.read_text())
+    assert "10,000 findings in 200 cases" in page.read_text()
+    assert "9,975 more are in findings.csv" in page.read_text()
     # a line of so many cases is thinned, its numbers are not
     assert len(rows_of(run.root / "report" / "errors_found.csv")) == 200

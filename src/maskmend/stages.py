@@ -297,8 +297,8 @@ def write_report(
     """
     target = run.root / "report.html" if out is None else out
     check_report(run, target)
-    listener.say("report")
-    page = gather(run, target.stem, workers or Workers(count=run.settings.threads))
+    workers = workers or Workers(count=run.settings.threads)
+    page = gather(run, target.stem, workers, listener)
     for figure in page.figures():
         table = target.parent / target.stem / f"{figure.name}.csv"
         files.write_csv(table, figure.numbers.header, figure.numbers.rows)

@@ -61,10 +61,17 @@ def contents(root: Path) -> dict[str, bytes]:
 # -- what it leaves
 
 
+REPORTED = (
+    "noise_rates", "transitions", "worst_cases", "findings_by_type", "errors_found", "agreement",
+    "training_teachers", "training_students",
+)  # fmt: skip
+
+
 def test_every_file_of_the_run_opens_with_a_common_tool(audited: Run) -> None:
     openers: dict[str, Callable[[Path], object]] = {
         ".json": lambda path: json.loads(path.read_text()),
         ".yaml": lambda path: yaml.safe_load(path.read_text()),
+        ".html": lambda path: path.read_text(),
         ".csv": lambda path: list(csv.DictReader(path.open(newline=""))),
         ".npy": lambda path: np.load(path, allow_pickle=False),
         ".png": lambda path: np.array(Image.open(path)),
@@ -88,6 +95,7 @@ def test_the_run_folder_is_complete(audited: Run) -> None:
     ]
     expected = {
         "run.json", "settings.yaml", "folds.json", "counts.json", "masks.csv",
+        "report.html", *(f"report/{name}.csv" for name in REPORTED),
         *(f"probabilities/{case}.{end}" for case in cases for end in ("npy", "json")),
         *(f"noise_maps/{plane}/{case}.png" for plane in planes for case in cases),
         *(f"labels/soft/{case}.npy" for case in cases),

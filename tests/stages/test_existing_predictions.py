@@ -575,7 +575,7 @@ def test_a_killed_audit_goes_on_and_ends_in_the_same_bytes(
 
     folder = write_all(tmp_path / "p", arrays, ".npz")
     whole = stages.audit(
-        source, tmp_path / "whole", SETTINGS, probabilities=folder, out_of_sample=True
+        source, tmp_path / "whole" / "run", SETTINGS, probabilities=folder, out_of_sample=True
     )
     for stage in ("probabilities", "flag", "correct"):
         with pytest.raises(Killed):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
+from maskmend.core import QUIET, Listener
 from maskmend.errors import SettingsError
 from maskmend.execute import Workers
 from maskmend.report.html import Page
@@ -44,13 +45,13 @@ def check_out(run: Run, out: Path) -> None:
         )  # fmt: skip
 
 
-def gather(run: Run, folder: str, workers: Workers) -> Page:
+def gather(run: Run, folder: str, workers: Workers, listener: Listener = QUIET) -> Page:
     """All that the report says.  folder: of the CSV files, as the page links to them.
 
     Raises MissingFileError for a run that is not flagged yet.
     """
     names, noise = Names(run), read_noise(run)
-    measured = measure(run, workers)
+    measured = measure(run, workers, listener)
     found = read_found(run, measured)
     effort = measure_effort(run, measured, found)
     summary = summarise(run, names, Gathered(noise, measured, found, effort))

@@ -52,8 +52,8 @@ def training_section(run: Run) -> Section:
         ])  # fmt: skip
     sentences = [
         "Loss is that of the training; Dice is measured on a few training cases that are held out, "
-        "against their given labels, errors included. It shows whether a training has settled, not "
-        "how good the model is.",
+        "against labels of the kind that it learns from, errors included. It shows whether a "
+        "training has settled, not how good the model is.",
     ]
     figures = []
     for kind in ("teacher", "student"):

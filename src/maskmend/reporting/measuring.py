@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend.arrays.ranking import BINS, calibrate
-from maskmend.core import BoolArray, Case, FloatArray, IntArray, LabelArray
+from maskmend.core import QUIET, BoolArray, Case, FloatArray, IntArray, LabelArray, Listener
 from maskmend.execute import Workers, spans
 from maskmend.judging import mended
 from maskmend.store import Run
@@ -45,7 +45,7 @@ class Counted:
     mended: IntArray
 
 
-def measure(run: Run, workers: Workers) -> Measured:
+def measure(run: Run, workers: Workers, listener: Listener = QUIET) -> Measured:
     """Measure all masks; each case is read once.  Errors as of `Run.read_noise_map`.
 
     Probabilities are calibrated on the masks that are believed, structure by structure: how often
@@ -54,6 +54,7 @@ def measure(run: Run, workers: Workers) -> Measured:
     counted: list[list[Counted | None]] = []
     for some in workers.each(partial(_count_span, run), spans(run.cases, workers)):
         counted += some
+        listener.case("report", len(counted), len(run.cases))
     names, doubted = run.dataset.scheme.structures, run.doubted()
     values = np.full((3, len(run.cases), len(names)), np.nan)
     for number, name in enumerate(names):
@@ -108,11 +109,12 @@ def _count_case(run: Run, case: Case) -> list[Counted | None]:
         if name in case.unlabelled or not judged.any():
             rows.append(None)
             continue
-        masks = [scheme.structure_mask(labels, name) & judged
+        masks = [scheme.structure_mask(labels, name)[judged]
                  for labels in (given, after, predicted)]  # fmt: skip
-        bins = _bins(probs[number if scheme.overlapping else number + 1])
-        histograms = [np.bincount(bins[pixels], minlength=BINS).astype(np.int32)
-                      for pixels in (judged, *masks[:2])]  # fmt: skip
+        # an ignored pixel may have no probability at all
+        bins = _bins(probs[number if scheme.overlapping else number + 1][judged])
+        histograms = [np.bincount(some, minlength=BINS).astype(np.int32)
+                      for some in (bins, bins[masks[0]], bins[masks[1]])]  # fmt: skip
         nothing = not masks[2].any()
         empty = (nothing and not masks[0].any(), nothing and not masks[1].any())
         rows.append(Counted(_change(masks[0], masks[1]), empty, *histograms))
@@ -120,7 +122,7 @@ def _count_case(run: Run, case: Case) -> list[Counted | None]:
 
 
 def _bins(probs: NDArray[Any]) -> NDArray[np.uint8]:
-    """The bin of each stated probability.  probs: (*S,), or integers with the largest for 1."""
+    """The bin of each stated probability.  probs: (N,), or integers with the largest for 1."""
     scale = (BINS - 1) / (np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1)
     scaled = np.multiply(probs, scale, dtype=np.float32)
     return np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled).astype(np.uint8)

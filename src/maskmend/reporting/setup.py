@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from maskmend.report.html import Figure, Section, Shown
 from maskmend.report.tables import Cell, Table
+from maskmend.reporting.learned import read_histories
 from maskmend.reporting.names import Names, count
 from maskmend.settings import Settings
 from maskmend.store import Run
@@ -43,11 +44,11 @@ def settings_section(run: Run) -> Section:
         "The settings are those of settings.yaml in the run. Where a value is not the default, the "
         "default is named; a default of null is filled in from the data.",
     ]
-    return Section(
-        "settings", "Settings and versions", sentences,
-        [Shown(("setting", "value", "default", "meaning"), rows),
-         Shown(("of a training", "teachers", "student", "default", "meaning"), columns)],
-    )  # fmt: skip
+    tables = [Shown(("setting", "value", "default", "meaning"), rows)]
+    if read_histories(run):
+        header = ("of a training", "teachers", "student", "default", "meaning")
+        tables.append(Shown(header, columns))
+    return Section("settings", "Settings and versions", sentences, tables)
 
 
 def _other(mine: _Lines, defaults: _Lines, name: str) -> str:

@@ -155,7 +155,7 @@ def _effort_sentence(run: Run, effort: Effort) -> list[str]:
     if needed is None:
         return []
     return [
-        f"If the suggestions are right, the first {count(needed, 'case')} of the ranking "
+        f"If the suggestions are right, the first {count(needed, 'case')} to look at "
         f"({share(needed / len(run.cases))}) hold {percent(GOAL)} of the errors."
     ]
 

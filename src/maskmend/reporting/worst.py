@@ -146,15 +146,16 @@ def _view(
 
 
 def _with_boxes(view: View, findings: Sequence[Finding], at: Slice | None) -> View:
-    """Marks the findings that reach the slice shown."""
-    boxes = []
+    """Marks the findings that reach the slice shown; those with one box together."""
+    labels: dict[tuple[tuple[int, int], ...], list[str]] = {}
     for finding in findings:
         box = list(finding.box)
         if at is not None:
             first, end = box.pop(at.axis)
             if not first <= at.index < end:
                 continue
-        boxes.append(Box(box[0], box[1], f"{finding.number}"))
+        labels.setdefault(tuple(box), []).append(f"{finding.number}")
+    boxes = [Box(rows, columns, ", ".join(own)) for (rows, columns), own in labels.items()]
     return replace(view, boxes=boxes)
 
 
