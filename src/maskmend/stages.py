@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
 from maskmend.arrays.agreement import believed_masks, predicted_labels, structure_distance
@@ -37,7 +39,7 @@ from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
 from maskmend.proposals import complete
-from maskmend.rankings import write_rankings
+from maskmend.rankings import forget_rankings, write_rankings
 from maskmend.report.html import render
 from maskmend.reporting import check_out as check_report
 from maskmend.reporting import gather
@@ -173,10 +175,13 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     workers = workers or Workers(count=run.settings.threads)
     scheme, settings = run.dataset.scheme, run.settings.flag
     forget_findings(run)
+    forget_rankings(run)
     judgement = judge_planes(run, settings.method, workers)
     run.write_json("counts.json", judgement.to_json())
-    distance = structure_distance(mismatches(run, workers))
-    believed = believed_masks(distance, settings.doubt_ratio)
+    found = mismatches(run, workers)
+    # where neither mask has the structure there is nothing to agree on
+    distance = np.where(np.isnan(found[..., 0]), np.nan, structure_distance(found))
+    believed = believed_masks(distance, settings.doubt_ratio, zeros_are_empty=False)
     rows = []
     shares = write_noise_maps(run, judgement, believed, settings.method, workers)
     for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):

@@ -292,3 +292,11 @@ def test_each_structure_of_exclusive_labels_has_its_own_distance() -> None:
     assert mask_distance(mismatch, EXCLUSIVE).tolist() == [[0.5]]
     nothing = np.full((1, 6), IGNORED, dtype=np.uint8)
     assert np.isnan(structure_distance(mask_mismatch(nothing, predicted, EXCLUSIVE)[None])).all()
+
+
+def test_a_mask_far_off_is_doubted_where_all_others_agree_perfectly() -> None:
+    distance = np.array([0.0, 0.0, 0.5, 0.0, np.nan])[:, None]
+    believed = believed_masks(distance, 1.65, zeros_are_empty=False)[:, 0]
+    assert believed.tolist() == [True, True, False, True, True]
+    # where zeros may be empty masks, nothing is known of what is ordinary
+    assert believed_masks(distance, 1.65).all()

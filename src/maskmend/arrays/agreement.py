@@ -154,7 +154,7 @@ def mask_distance(
     return plane
 
 
-def believed_masks(distance: FloatArray, ratio: float) -> BoolArray:
+def believed_masks(distance: FloatArray, ratio: float, zeros_are_empty: bool = True) -> BoolArray:
     """Which given masks to believe, (N, columns) bool.
 
     distance: (N, columns) as from `structure_distance` or `mask_distance`, NaN where a mask takes
@@ -163,19 +163,21 @@ def believed_masks(distance: FloatArray, ratio: float) -> BoolArray:
     believed, of the nearest 30 % at least, and never below 0.01.  So belief spreads from the
     nearest masks outwards, and ends where the next ones lie far off, be that after a third of the
     masks or after all of them.
-    A distance of 0 is that of empty masks: it is believed, and counts for nothing in the median.
+    zeros_are_empty: a distance of 0 is that of two empty masks, which tell nothing of boundaries:
+    it is believed, and counts for nothing in the median.  Else such masks are NaN.
     """
-    believed: BoolArray = ~(distance > belief_limits(distance, ratio))
+    believed: BoolArray = ~(distance > belief_limits(distance, ratio, zeros_are_empty))
     return believed
 
 
-def belief_limits(distance: FloatArray, ratio: float) -> FloatArray:
+def belief_limits(distance: FloatArray, ratio: float, zeros_are_empty: bool = True) -> FloatArray:
     """The largest distance at which a mask is believed, (columns,); inf where all masks are.
 
     Arguments as of `believed_masks`.
     """
-    # only two empty masks agree perfectly, and they tell nothing of boundaries
-    columns = [np.sort(column[column > 0]) for column in distance.T]
+    # NaN is neither
+    counted = distance > 0 if zeros_are_empty else distance >= 0
+    columns = [np.sort(column[of]) for column, of in zip(distance.T, counted.T, strict=True)]
     limits = [_limit_of_belief(known, ratio) if len(known) else np.inf for known in columns]
     return np.array(limits, dtype=np.float64)
 

@@ -295,7 +295,8 @@ class _Mask:
 
     def _rest(self, probs: NDArray[Any]) -> NDArray[Any]:
         one = probs.dtype.type(self.scale)
-        return np.subtract(one, probs, dtype=probs.dtype)
+        rest: NDArray[Any] = np.subtract(one, probs, dtype=probs.dtype)
+        return rest
 
     def _bins(self, probs: NDArray[Any]) -> NDArray[np.intp]:
         scaled = probs.astype(np.float64) * ((BINS - 1) / self.scale)

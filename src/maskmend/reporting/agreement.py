@@ -63,7 +63,8 @@ def agreement_section(run: Run) -> Section:
 
 def _threshold(dices: list[float], ratio: float) -> float | None:
     """The lowest agreement at which a mask is believed; None where all are."""
-    limit = float(belief_limits(1 - np.array(dices)[:, None], ratio)[0]) if dices else math.inf
+    distance = 1 - np.array(dices)[:, None]
+    limit = float(belief_limits(distance, ratio, zeros_are_empty=False)[0]) if dices else math.inf
     return 1 - limit if math.isfinite(limit) else None
 
 
