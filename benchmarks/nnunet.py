@@ -130,9 +130,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=2, help="folds trained at the same time")
     parser.add_argument("--threads", type=int, default=1, help="of each of them")
     parser.add_argument("--seed", type=int, default=0, help="of the errors and the first weights")
-    results = here / "results" / "nnunet.json"
-    parser.add_argument("--json", type=Path, default=results, help="file for the figures")
-    return parser.parse_args()
+    parser.add_argument("--json", type=Path, help="file; by default results/nnunet-seedN.json")
+    options = parser.parse_args()
+    options.json = options.json or here / "results" / f"nnunet-seed{options.seed}.json"
+    return options
 
 
 def make_data(options: argparse.Namespace) -> None:
