@@ -59,7 +59,7 @@ FIRST = (10, 20, 40)
 DRAWS = 2000
 """Random rankings, and resampled sets of images."""
 VISIBLE = 10
-"""Changed pixels from which a correction is held to be visible; a nucleus has some 300."""
+"""Changed pixels from which a correction is held to be visible; the median nucleus has 305."""
 
 Values = dict[str, list[float | None]]
 """Figure -> its values, one a seed."""
