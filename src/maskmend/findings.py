@@ -85,7 +85,7 @@ def findings_of(
     """The findings of one case, highest score first; numbers 1, 2, ... in that order."""
     mistakes = find_mistakes(
         decision.given, decision.labels, decision.flagged, scheme,
-        ruler_of(case.id, grid, settings.tolerance),
+        ruler_of(case.id, grid, settings.tolerance), case.unlabelled,
     )  # fmt: skip
     flagged = [np.flatnonzero(plane) for plane in decision.flagged]
     found = []
