@@ -133,7 +133,7 @@ def test_a_mirrored_mask() -> None:
 
 
 def test_swapped_classes_are_one_finding() -> None:
-    suggested = drawn("........", ".111....", ".111.22.", ".....22.", "........")
+    suggested = drawn("........", ".111..2.", ".111..2.", "......2.", "......2.")
     given = np.array([0, 2, 1, 3], np.uint8)[suggested]
     (found,) = mistakes(given, suggested, THREE)
     assert (found.type, found.structure, len(found.pixels)) == ("swapped", 0, 10)
