@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from maskmend.arrays.findings_evidence import weigh
 from maskmend.arrays.findings_pairs import (
-    Boundary,
     Changes,
     Judged,
     Ruler,
     cut_pairs,
     faces,
     judge,
-    nearest,
+    within,
 )
 from maskmend.arrays.findings_rules import MOST, RegionEvidence, region_type, whole_type
 from maskmend.arrays.findings_swaps import Swap, find_swaps
@@ -34,8 +33,8 @@ class Mistake:
     """One thing that is wrong.
 
     type: one of TYPES.  plane, structure: indices.  pixels: (n,) indices into the plane in C
-    order, ascending.  whole: pixels of the structure, given or suggested, whichever are more.
-    distance: as in `core.Finding`, in the unit of `Ruler.steps`.
+    order, ascending.  whole: pixels of the structure, given or suggested, whichever are more; both:
+    given and suggested added up.  distance: as in `core.Finding`, in the unit of `Ruler.steps`.
     """
 
     type: str
@@ -43,6 +42,7 @@ class Mistake:
     structure: int
     pixels: NDArray[np.intp]
     whole: int
+    both: int
     distance: float
 
 
@@ -64,17 +64,22 @@ class Plane:
 
 
 def find_mistakes(
-    given: LabelArray, suggested: LabelArray, flagged: BoolArray, scheme: LabelScheme, ruler: Ruler
-) -> tuple[Mistake, ...]:
+    given: LabelArray, suggested: LabelArray, flagged: BoolArray, scheme: LabelScheme,
+    ruler: Ruler, unlabelled: frozenset[str] = frozenset(),
+) -> tuple[Mistake, ...]:  # fmt: skip
     """All mistakes of a case, plane by plane.
 
-    given, suggested, flagged: (planes, *S).  A changed pixel beyond the tolerance belongs to
+    given, suggested, flagged: (planes, *S).  unlabelled: structures that nobody looked for, of
+    which no mistake is told.  A changed pixel beyond the tolerance belongs to
     exactly one of them; one within it belongs to the mistake that it borders on, or to none.
     """
     planes = [
-        _judge_plane(given[index], suggested[index], flagged[index], index, scheme, ruler)
+        _judge_plane(
+            given[index], suggested[index], flagged[index], index,
+            _values(index, scheme, unlabelled), ruler,
+        )
         for index in range(len(scheme.planes))
-    ]
+    ]  # fmt: skip
     pairs = {number: each.pair for plane in planes for number, each in plane.judged.items()}
     swaps = find_swaps(pairs, suggested, scheme, ruler.sideways)
     found: list[Mistake] = []
@@ -90,18 +95,26 @@ def find_mistakes(
     return tuple(found)
 
 
-def _judge_plane(
-    given: LabelArray, suggested: LabelArray, flagged: BoolArray, index: int, scheme: LabelScheme,
-    ruler: Ruler,
-) -> Plane:  # fmt: skip
-    changes = Changes.of(given, suggested, flagged)
+def _values(index: int, scheme: LabelScheme, unlabelled: frozenset[str]) -> dict[int, int]:
+    """Of the structures that are judged in a plane the class that they have in it."""
     structures = [index] if scheme.overlapping else range(len(scheme.structures))
-    values = {number: 1 if scheme.overlapping else number + 1 for number in structures}
+    return {
+        number: 1 if scheme.overlapping else number + 1
+        for number in structures
+        if scheme.structures[number] not in unlabelled
+    }
+
+
+def _judge_plane(
+    given: LabelArray, suggested: LabelArray, flagged: BoolArray, index: int,
+    values: dict[int, int], ruler: Ruler,
+) -> Plane:  # fmt: skip
+    changes = Changes.of(given, suggested, flagged).of_classes(values.values())
     judged = {}
     beyond = np.zeros(len(changes), bool)
     for pair in cut_pairs(given, suggested, changes, values):
         judged[pair.structure] = judge(pair, changes, ruler)
-        beyond[pair.changed] |= judged[pair.structure].beyond(ruler)
+        beyond[pair.changed] |= judged[pair.structure].beyond
     blank = bool(len(changes)) and not np.any((given != 0) & (given != IGNORED))
     return Plane(index, given.shape, blank, changes, values, judged, beyond)
 
@@ -144,7 +157,10 @@ def _whole_masks(
 def _whole_type(plane: Plane, judged: Judged, ruler: Ruler) -> str | None:
     pair = judged.pair
     if not len(judged.given.inner):
-        return "empty" if plane.blank else "missing" if not pair.given.any() else None
+        if pair.given.any():
+            return None
+        drawn_as_other = np.mean(plane.changes.old[pair.changed] != 0) >= MOST
+        return "empty" if plane.blank else "swapped" if drawn_as_other else "missing"
     if not len(judged.suggested.inner):
         return None
     return whole_type(weigh(judged, plane.shape, ruler))
@@ -153,17 +169,11 @@ def _whole_type(plane: Plane, judged: Judged, ruler: Ruler) -> str | None:
 def _mistake(whole: Whole, plane: Plane, members: NDArray[np.intp], ruler: Ruler) -> Mistake:
     kind, judged = whole
     places = judged.pair.local(plane.changes.places[:, members])
+    distance = judged.given.greatest(places, ruler.steps)
     return Mistake(
-        kind, plane.index, judged.pair.structure, plane.changes.flat[members], judged.whole,
-        _greatest(judged.given, places, ruler.steps),
+        kind, plane.index, judged.pair.structure, plane.changes.flat[members],
+        judged.whole, judged.both, distance if math.isfinite(distance) else math.nan,
     )  # fmt: skip
-
-
-def _greatest(boundary: Boundary, places: NDArray[np.intp], steps: tuple[float, ...]) -> float:
-    """Greatest distance to a boundary, NaN without one.  Places may lie outside of the box."""
-    inside = [(at >= 0) & (at < size) for at, size in zip(places, boundary.mask.shape, strict=True)]
-    distance = float(boundary.distance(places[:, np.all(inside, axis=0)], steps).max(initial=0))
-    return distance if 0 < distance < math.inf else math.nan
 
 
 # -- regions
@@ -181,8 +191,9 @@ def _regions(plane: Plane, free: BoolArray, ruler: Ruler) -> Iterator[Mistake]:
         if core[members].any():
             old, new = int(changes.old[members[0]]), int(changes.new[members[0]])
             judged = plane.judged[structures[old or new]]
-            other = plane.judged[structures[new]].whole if old and new else math.inf
-            kind = _region_type(judged, members, changes, len(members) / other >= MOST, ruler)
+            other = plane.judged.get(structures.get(new, -1)) if old else None
+            most = other is not None and len(members) >= MOST * other.whole
+            kind = _region_type(judged, members, changes, most, ruler)
             yield _mistake((kind, judged), plane, members, ruler)
 
 
@@ -197,9 +208,9 @@ def _with_rims(changes: Changes, core: BoolArray, free: BoolArray, ruler: Ruler)
     for kind in np.unique(kinds[core]).tolist():
         here = np.flatnonzero((kinds == kind) & free & ~core)
         if len(here):
-            sure = changes.places[:, (kinds == kind) & core].T
-            apart = nearest(sure, changes.places[:, here].T, ruler.tolerance_steps)
-            kept[here[apart <= limit]] = True
+            sure = changes.places[:, (kinds == kind) & core]
+            near = within(sure, changes.places[:, here], ruler.tolerance_steps, limit)
+            kept[here[near]] = True
     return kept
 
 
@@ -207,23 +218,29 @@ def _region_type(
     judged: Judged, members: NDArray[np.intp], changes: Changes, exchanged: bool, ruler: Ruler
 ) -> str:
     """exchanged: whether the pixels are most of another structure."""
-    pair = judged.pair
-    where = tuple(pair.local(changes.places[:, members]))
-    gained = bool(pair.given[where][0])
-    region = np.zeros_like(pair.given)
-    region[where] = True
-    mine = np.searchsorted(pair.changed, members)
-    distances = judged.to_given[mine], judged.to_suggested[mine]
-    depth, out = distances if gained else distances[::-1]
+    pair, steps = judged.pair, ruler.tolerance_steps
+    places = pair.local(changes.places[:, members])
+    gained = bool(pair.given[tuple(places[:, 0])])
+    mine, other = (judged.given, judged.suggested) if gained else (judged.suggested, judged.given)
     kind = region_type(
         RegionEvidence(
             gained=gained,
-            touches=bool(faces(region, pair.suggested if gained else pair.given).any()),
-            out=float(out.max()),
-            depth=float(depth.max()),
+            touches=_touches(places, other.mask),
+            out=other.about_greatest(places, steps),
+            depth=mine.about_greatest(places, steps),
             limit=ruler.limit,
             share=len(members) / judged.whole,
         )
     )
     # most of another structure, drawn as this one, is no thing too many
     return "swapped" if kind == "extra" and exchanged else kind
+
+
+def _touches(places: NDArray[np.intp], mask: BoolArray) -> bool:
+    """Whether pixels, (axes, n), share a face with a mask."""
+    low = np.maximum(places.min(axis=1) - 1, 0)
+    box = tuple(slice(a, b + 2) for a, b in zip(low, places.max(axis=1), strict=True))
+    near = mask[box]
+    region = np.zeros_like(near)
+    region[tuple(places - low[:, None])] = True
+    return bool(faces(region, near).any())

@@ -9,7 +9,6 @@ import numpy as np
 
 from maskmend.arrays.findings_outline import Corners, measure_corners
 from maskmend.arrays.findings_pairs import Boundary, Judged, MaskPair, Ruler
-from maskmend.core import FloatArray
 
 SAMPLES = 1 << 16
 """Pixels of a large box at which a move is tried."""
@@ -49,35 +48,36 @@ def weigh(judged: Judged, shape: tuple[int, ...], ruler: Ruler) -> Evidence:
     pair, steps = judged.pair, ruler.tolerance_steps
     moved, shift = best_shift(pair, shape)
     mirrored = mirrored_difference(pair, shape, ruler.sideways)
-    beside = displacement(judged.given, judged.suggested, steps)
+    wide, narrow = displaced(judged.given, judged.suggested, ruler)
+    lost = judged.lost_places
     size = int(np.count_nonzero(pair.suggested))
     return Evidence(
         tolerance=ruler.tolerance,
         shift_explains=1 - moved,
         shift=math.hypot(*np.multiply(shift, steps)),
         mirror_explains=1 - mirrored / len(pair.changed),
-        wide=float(np.mean(beside > ruler.limit)),
-        narrow=float(np.mean(beside < -ruler.limit)),
-        lost=np.count_nonzero(judged.lost) / size,
-        lost_depth=float(judged.to_suggested[judged.lost].max(initial=0)),
+        wide=wide,
+        narrow=narrow,
+        lost=lost.shape[1] / size,
+        lost_depth=judged.suggested.about_greatest(lost, steps),
         thickness=size / len(judged.suggested.inner) * min(steps),
         given_corners=measure_corners(pair.given),
         suggested_corners=measure_corners(pair.suggested),
     )
 
 
-def displacement(given: Boundary, suggested: Boundary, steps: tuple[float, ...]) -> FloatArray:
-    """How far the given boundary lies outside (+) or inside (-) of each suggested boundary pixel.
+def displaced(given: Boundary, suggested: Boundary, ruler: Ruler) -> tuple[float, float]:
+    """Shares of the suggested boundary that the given mask goes beyond, or stays behind.
 
-    Of the pixels of the suggested mask at its boundary, (n,).  A boundary in place is at 0: the
-    pixel itself is the outermost one.
+    By more than the tolerance.  Of the outermost pixels of the suggested mask: those that lie a
+    pixel deeper than that in the given mask; those that lie so far outside of it.
     """
-    places = suggested.inner.T
-    if not places.size:
-        return np.zeros(0)
-    distance = given.distance(places, steps)
-    inside = given.mask[tuple(places)]
-    return np.where(inside, distance - min(steps), -distance)
+    places, steps = suggested.inner.T, ruler.tolerance_steps
+    inside = given.contains(places)
+    deep = np.isinf(given.distance(places[:, inside], steps, ruler.limit + min(steps)))
+    far = np.isinf(given.distance(places[:, ~inside], steps, ruler.limit))
+    count = max(places.shape[1], 1)
+    return np.count_nonzero(deep) / count, np.count_nonzero(far) / count
 
 
 def best_shift(pair: MaskPair, shape: tuple[int, ...]) -> tuple[float, tuple[int, ...]]:
