@@ -181,7 +181,10 @@ def with_errors(
 def _distance(shape: tuple[int, ...], centre: tuple[np.intp, ...]) -> NDArray[np.int64]:
     """Squared, of each pixel to a place."""
     axes = np.ogrid[tuple(slice(n) for n in shape)]
-    return sum(((axis - c) ** 2 for axis, c in zip(axes, centre, strict=True)), np.int64(0))
+    found = np.zeros(shape, np.int64)
+    for axis, c in zip(axes, centre, strict=True):
+        found += (axis - c) ** 2
+    return found
 
 
 def by_type(findings: tuple[Finding, ...]) -> dict[str, int]:
