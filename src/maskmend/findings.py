@@ -113,7 +113,6 @@ def _found(
     names = scheme.class_names(mistake.plane)
     old, new = _commonest(given.reshape(-1)[mistake.pixels], labels)
     axes, pixels = given.ndim, len(mistake.pixels)
-    share = min(pixels / mistake.whole, 1.0)
     finding = Finding(
         id=_identity(case, mistake),
         case=case,
@@ -126,13 +125,14 @@ def _found(
         pixels=pixels,
         size=pixels * math.prod(grid.steps),
         unit=grid.unit if grid.spacing is None else f"{grid.unit}{axes}",
-        share=share,
+        share=min(pixels / mistake.whole, 1.0),
         distance=mistake.distance,
         margin=margin,
         box=tuple(zip(low.tolist(), high.tolist(), strict=True)),
         best_slice=fullest_slice(places[0]) if axes == len(AXES) else None,
         centroid=tuple(places.mean(axis=1).tolist()),
-        score=share * margin,
+        # the gain in Dice that a correction is expected to bring
+        score=2 * pixels / mistake.both * margin,
     )
     return finding, mask
 

@@ -33,8 +33,8 @@ class Mistake:
     """One thing that is wrong.
 
     type: one of TYPES.  plane, structure: indices.  pixels: (n,) indices into the plane in C
-    order, ascending.  whole: pixels of the structure, given or suggested, whichever are more.
-    distance: as in `core.Finding`, in the unit of `Ruler.steps`.
+    order, ascending.  whole: pixels of the structure, given or suggested, whichever are more; both:
+    given and suggested added up.  distance: as in `core.Finding`, in the unit of `Ruler.steps`.
     """
 
     type: str
@@ -42,6 +42,7 @@ class Mistake:
     structure: int
     pixels: NDArray[np.intp]
     whole: int
+    both: int
     distance: float
 
 
@@ -170,8 +171,8 @@ def _mistake(whole: Whole, plane: Plane, members: NDArray[np.intp], ruler: Ruler
     places = judged.pair.local(plane.changes.places[:, members])
     distance = judged.given.greatest(places, ruler.steps)
     return Mistake(
-        kind, plane.index, judged.pair.structure, plane.changes.flat[members], judged.whole,
-        distance if math.isfinite(distance) else math.nan,
+        kind, plane.index, judged.pair.structure, plane.changes.flat[members],
+        judged.whole, judged.both, distance if math.isfinite(distance) else math.nan,
     )  # fmt: skip
 
 

@@ -231,7 +231,8 @@ class Judged:
     beyond: (changed,)
     which of them lie beyond the tolerance: farther from the given or from the suggested boundary,
     so that one of them would have to be moved by more.  whole: its pixels, given or suggested,
-    whichever are more.  lost_places: (axes, n), where what is lost lies in the box.
+    whichever are more; both: given and suggested added up.  lost_places: (axes, n), where what is
+    lost lies in the box.
     """
 
     pair: MaskPair
@@ -240,12 +241,14 @@ class Judged:
     lost_places: NDArray[np.intp]
     beyond: BoolArray
     whole: int
+    both: int
 
 
 def judge(pair: MaskPair, changes: Changes, ruler: Ruler) -> Judged:
     places = pair.local(changes.places[:, pair.changed])
     given, suggested = (Boundary.of(mask, pair.judged) for mask in (pair.given, pair.suggested))
-    whole = int(max(np.count_nonzero(pair.given), np.count_nonzero(pair.suggested)))
+    sizes = [int(np.count_nonzero(mask)) for mask in (pair.given, pair.suggested)]
+    whole = max(sizes)
     if len(pair.changed) > ORDINARY_SHARE * whole:
         beyond = np.ones(len(pair.changed), bool)
     else:
@@ -255,7 +258,7 @@ def judge(pair: MaskPair, changes: Changes, ruler: Ruler) -> Judged:
         )
         beyond = np.isinf(np.maximum(*near))
     lost = places[:, pair.suggested[tuple(places)]]
-    return Judged(pair, given, suggested, lost, beyond, whole)
+    return Judged(pair, given, suggested, lost, beyond, whole, sum(sizes))
 
 
 def within(
