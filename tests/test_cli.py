@@ -23,7 +23,7 @@ from maskmend.settings import CrossfitSettings, Settings, TeacherSettings, Train
 
 VERBS = {
     "demo", "audit", "corrupt", "crossfit", "flag", "correct", "train", "predict", "evaluate",
-    "settings", "export", "doctor",
+    "settings", "export", "doctor", "rank",
 }  # fmt: skip
 
 QUICK = (
@@ -186,6 +186,25 @@ def test_flag_and_correct_store_what_they_were_told(root: Path, audited: Ended) 
         # the others read this run as the audit left it
         maskmend("flag", root / "run", "--method", "argmax")
         maskmend("correct", root / "run", "--eps", "0.8")
+
+
+def test_rank_says_what_there_is_and_stores_its_tolerance(root: Path, audited: Ended) -> None:
+    assert audited.code == 0
+    table = root / "run" / "findings.csv"
+    try:
+        ended = maskmend("rank", root / "run", "--tolerance", "0px", "--least-pixels", "3")
+        assert ended.code == 0, ended.err
+        with table.open(newline="") as opened:
+            rows = list(csv.DictReader(opened))
+        assert f"{len(rows)} findings in" in ended.out
+        assert min(int(row["pixels"]) for row in rows) >= 3
+        assert "tolerance: 0px" in (root / "run" / "settings.yaml").read_text()
+        refused = maskmend("rank", root / "run", "--tolerance", "1mm")
+        assert (refused.code, "does not know its spacing" in refused.err) == (2, True)
+        assert maskmend("rank", root / "run", "--tolerance", "two").code == 2
+    finally:
+        # the others read this run as the audit left it
+        maskmend("rank", root / "run", "--tolerance", "2px", "--least-pixels", "1")
 
 
 def test_export_says_what_changed_and_where_it_is_listed(

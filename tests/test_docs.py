@@ -11,19 +11,23 @@ import pytest
 import typer
 
 from maskmend import stages
+from maskmend.arrays.findings_rules import TYPES
 from maskmend.cli import app
 from maskmend.core import FoldPlan
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.exporting.options import OWN, ExportOptions
 from maskmend.exporting.tables import CHANGES_HEADER
+from maskmend.findings import HEADER
 from maskmend.formats import FORMATS
 from maskmend.settings import CrossfitSettings, FlagSettings, Settings
 from maskmend.store import Run, Source
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXPORT, NNUNET, DATA = ((DOCS / f"{name}.md").read_text() for name in ("export", "nnunet", "data"))
-PYTHON = re.findall(r"```python\n(.*?)```", EXPORT, re.DOTALL)
-SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", EXPORT + NNUNET + DATA, re.DOTALL))
+EXPORT, NNUNET, DATA, FINDINGS = (
+    (DOCS / f"{name}.md").read_text() for name in ("export", "nnunet", "data", "findings")
+)
+PYTHON = re.findall(r"```python\n(.*?)```", EXPORT + FINDINGS, re.DOTALL)
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", EXPORT + NNUNET + DATA + FINDINGS, re.DOTALL))
 COMMANDS = re.findall(r"^maskmend .*$", SHELL, re.MULTILINE)
 
 
@@ -47,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_docs_have_what_is_tested() -> None:
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     assert len(COMMANDS) >= 8
 
 
@@ -76,3 +80,13 @@ def test_every_ending_is_named() -> None:
 def test_columns_and_files_are_those_that_are_written() -> None:
     assert all(f"`{name}`" in EXPORT for name in CHANGES_HEADER)
     assert all(name in EXPORT for name in OWN)
+    # all of a kind in one row of the table
+    named = FINDINGS.replace("`slice_first` .. `column_last`", "").replace("`centroid_*`", "")
+    whole = [name for name in HEADER if not name.endswith(("_first", "_last"))]
+    whole = [name for name in whole if not name.startswith("centroid_")]
+    assert [name for name in whole if f"`{name}`" not in named] == []
+
+
+def test_every_type_of_finding_is_explained() -> None:
+    assert [name for name in TYPES if f"| `{name}`" not in FINDINGS and f"`, `{name}`" not in
+            FINDINGS] == []  # fmt: skip

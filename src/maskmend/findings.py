@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend import files
-from maskmend.arrays.findings import Mistake, Ruler, find_mistakes
+from maskmend.arrays.findings import Mistake, find_mistakes
+from maskmend.arrays.findings_pairs import Ruler
 from maskmend.arrays.regions import fullest_slice, world_position
 from maskmend.core import QUIET, BoolArray, Case, Finding, Grid, LabelScheme, Listener
 from maskmend.datasets import read_grid
@@ -84,7 +85,7 @@ def findings_of(
     """The findings of one case, highest score first; numbers 1, 2, ... in that order."""
     mistakes = find_mistakes(
         decision.given, decision.labels, decision.flagged, scheme,
-        ruler_of(case.id, grid, settings.tolerance),
+        ruler_of(case.id, grid, settings.tolerance), case.unlabelled,
     )  # fmt: skip
     flagged = [np.flatnonzero(plane) for plane in decision.flagged]
     found = []
@@ -112,7 +113,6 @@ def _found(
     names = scheme.class_names(mistake.plane)
     old, new = _commonest(given.reshape(-1)[mistake.pixels], labels)
     axes, pixels = given.ndim, len(mistake.pixels)
-    share = min(pixels / mistake.whole, 1.0)
     finding = Finding(
         id=_identity(case, mistake),
         case=case,
@@ -125,13 +125,14 @@ def _found(
         pixels=pixels,
         size=pixels * math.prod(grid.steps),
         unit=grid.unit if grid.spacing is None else f"{grid.unit}{axes}",
-        share=share,
+        share=min(pixels / mistake.whole, 1.0),
         distance=mistake.distance,
         margin=margin,
         box=tuple(zip(low.tolist(), high.tolist(), strict=True)),
         best_slice=fullest_slice(places[0]) if axes == len(AXES) else None,
         centroid=tuple(places.mean(axis=1).tolist()),
-        score=share * margin,
+        # the gain in Dice that a correction is expected to bring
+        score=2 * pixels / mistake.both * margin,
     )
     return finding, mask
 
@@ -154,14 +155,17 @@ def ruler_of(case: str, grid: Grid, tolerance: str) -> Ruler:
     SettingsError for mm where the image does not know its spacing.
     """
     value, unit = float(tolerance[:-2]), tolerance[-2:]
+    sideways = len(grid.shape) - 1
+    if grid.affine is not None:
+        sideways = int(np.abs(np.array(grid.affine)[0, : len(grid.shape)]).argmax())
     if unit == "px":
-        return Ruler(grid.steps, value, (1.0,) * len(grid.shape))
+        return Ruler(grid.steps, value, (1.0,) * len(grid.shape), sideways)
     if grid.spacing is None:
         raise SettingsError(
             f"{case}: rank.tolerance", expected="pixels, since the image does not know its spacing",
             got=tolerance, remedy="Give a tolerance such as 2px.",
         )  # fmt: skip
-    return Ruler(grid.steps, value, grid.spacing)
+    return Ruler(grid.steps, value, grid.spacing, sideways)
 
 
 # -- the table

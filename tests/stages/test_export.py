@@ -262,8 +262,9 @@ def test_findings_lead_to_the_flagged_pixels(run: Run, tmp_path: Path) -> None:
 def test_a_swapped_structure_is_one_finding(exclusive: Run, tmp_path: Path) -> None:
     stages.export(exclusive, tmp_path / "out")
     mine = [r for r in rows_of(tmp_path / "out" / "findings.csv") if r["case"] == "case2"]
-    # bar drawn as box: the structure concerned is the one that is drawn
-    assert (mine[0]["structure"], mine[0]["given"], mine[0]["suggested"]) == ("box", "box", "bar")
+    # all of bar is drawn as box
+    assert (mine[0]["type"], mine[0]["structure"]) == ("swapped", "bar")
+    assert (mine[0]["given"], mine[0]["suggested"]) == ("box", "bar")
     assert int(mine[0]["pixels"]) >= 100
     assert 0.5 < float(mine[0]["margin"]) <= 1
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from maskmend import stages
-from maskmend.arrays.findings import TYPES
+from maskmend.arrays.findings_rules import TYPES
 from maskmend.deciding import decided
 from maskmend.errors import MissingFileError, SettingsError, UnreadableFileError
 from maskmend.exporting.options import ExportOptions
@@ -75,8 +75,9 @@ def test_without_tolerance_every_flagged_pixel_is_in_a_finding(run: Run) -> None
     found = stages.rank(exact)
     flagged = sum(int(run.read_noise_map(case).sum()) for case in run.cases)
     assert sum(each.pixels for each in found) == flagged > 0
-    tolerant = stages.rank(run)
+    tolerant = stages.rank(with_rank(run, tolerance="4px"))
     assert 0 < sum(each.pixels for each in tolerant) < flagged
+    stages.rank(run)
 
 
 def test_small_findings_can_be_left_out(run: Run) -> None:

@@ -2,7 +2,8 @@
 
 `sample_corruptions` draws which masks of a structure go wrong and how; `corrupt` applies one
 `Corruption` to a mask and draws nothing that the record does not fix; `to_row` and `from_row`
-carry it through a CSV file.  Lengths are in pixels (voxels), never in mm.
+carry it through a CSV file.  Lengths are in pixels (voxels), never in mm.  `mirrored` turns the
+whole mask left to right, along its last axis.
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ class Noise:
 class Corruption:
     """One error in the mask of one structure of one case, with all that its replay needs.
 
-    radius: dilate, erode, blob: of the disc; edge_distortion: the largest; polygon: half of the
-    distance between vertices along the outline.  seed: of the generator that edge_distortion, blob
-    and missing_part draw from.  offset: shift along each axis.  matrix: of affine, row by row,
-    mapping an offset from the mask's centroid after to the one before.  partner: structure swapped
-    with.  Fields that a kind does not use keep their defaults.
+    radius: dilate, erode, blob, bulge, dent: of the disc; edge_distortion: the largest; polygon:
+    half of the distance between vertices along the outline.  seed: of the generator that
+    edge_distortion, blob, bulge, dent and missing_part draw from.  offset: shift along each axis.
+    matrix: of affine, row by row, mapping an offset from the mask's centroid after to the one
+    before.  partner: structure swapped with.  Fields that a kind does not use keep their defaults.
     """
 
     case: str
@@ -150,7 +151,7 @@ def sample_corruption(
         return Corruption(case, structure, kind, radius=radius)
     if kind == "edge_distortion":
         radius = preset.edge_radius(noise.beta[1])
-    if kind in ("edge_distortion", "blob", "missing_part"):
+    if kind in ("edge_distortion", "blob", "bulge", "dent", "missing_part"):
         radius = 0 if kind == "missing_part" else radius
         return Corruption(case, structure, kind, radius=radius, seed=seed)
     if kind == "shift":
@@ -294,6 +295,17 @@ def _add_blob(mask: BoolArray, corruption: Corruption) -> BoolArray:
     return blotted
 
 
+def _push(mask: BoolArray, corruption: Corruption, value: bool) -> BoolArray:
+    """A disc on one pixel of the mask's inner boundary, painted in or out."""
+    edge = np.argwhere(mask & ~ndimage.binary_erosion(mask, border_value=1))
+    pushed = mask.copy()
+    if len(edge):
+        rng = np.random.default_rng(corruption.seed)
+        centre = edge[rng.integers(len(edge))]
+        _paint(pushed, centre, _ball(corruption.radius, mask.ndim), value)
+    return pushed
+
+
 def _cut(mask: BoolArray, corruption: Corruption) -> BoolArray:
     """What lies beyond a plane of random direction near the centroid is lost: about a half.
 
@@ -407,6 +419,9 @@ _APPLY: Mapping[str, Callable[[BoolArray, Corruption], BoolArray]] = {
     "blob": _add_blob,
     "polygon": _coarsen,
     "missing_part": _cut,
+    "bulge": lambda mask, corruption: _push(mask, corruption, True),
+    "dent": lambda mask, corruption: _push(mask, corruption, False),
+    "mirrored": lambda mask, _: np.flip(mask, -1).copy(),
 }
 
 KINDS = (*_APPLY, "swapped")
