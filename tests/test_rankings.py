@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,11 +17,19 @@ from maskmend.core import FoldPlan, LabelArray, Listener
 from maskmend.errors import MissingFileError
 from maskmend.execute import Workers
 from maskmend.formats.png import encode_png
-from maskmend.rankings import SCORES, RankedMask, read_cases, read_masks, write_rankings
+from maskmend.rankings import (
+    SCORES,
+    RankedMask,
+    forget_rankings,
+    read_cases,
+    read_masks,
+    write_rankings,
+)
 from maskmend.settings import CrossfitSettings, Settings
 from maskmend.store import Run, Source
 
 SIZE, COUNT = 32, 12
+DOCS = (Path(__file__).parents[1] / "docs" / "ranking.md").read_text()
 
 
 def disc(radius: float) -> NDArray[np.bool_]:
@@ -35,11 +45,23 @@ def blurred(mask: NDArray[np.bool_], blur: float) -> NDArray[np.float32]:
     return np.clip(gaussian_filter(mask.astype(np.float32), blur), 0.01, 0.99)
 
 
+def judge(data: Path, probs: Callable[[int], NDArray[np.float32]], ignore: int | None) -> Run:
+    """A flagged run on the data, with these probabilities, (channels, *S) of each case."""
+    settings = Settings(threads=1, crossfit=CrossfitSettings(folds=2))
+    run = Run.create(data.parent / "run", Source(str(data), ("training",), ignore), settings)
+    plan = FoldPlan(2, 0, {case.id: index % 2 for index, case in enumerate(run.cases)})
+    run.write_folds(plan)
+    for number, case in enumerate(run.cases):
+        run.write_probabilities(case, probs(number), plan.folds[case.id], plan)
+    stages.flag(run)
+    return run
+
+
 def make_run(
     root: Path, labels: Callable[[int], dict[str, LabelArray]],
     probs: Callable[[int], NDArray[np.float32]], ignore: int | None = None,
 ) -> Run:  # fmt: skip
-    """A judged run.  labels(number): folder below masks/ -> mask; probs(number): (channels, *S)."""
+    """A flagged run.  labels(number): folder below masks/ -> mask; probs: as for `judge`."""
     data = root / "data"
     for number in range(COUNT):
         name = f"case{number:02}.png"
@@ -47,14 +69,7 @@ def make_run(
         files.write_bytes_atomic(data / "images" / name, encode_png(grey))
         for folder, mask in labels(number).items():
             files.write_bytes_atomic(data / "masks" / folder / name, encode_png(mask))
-    settings = Settings(threads=1, crossfit=CrossfitSettings(folds=2))
-    run = Run.create(root / "run", Source(str(data), ("training",), ignore), settings)
-    plan = FoldPlan(2, 0, {case.id: index % 2 for index, case in enumerate(run.cases)})
-    run.write_folds(plan)
-    for number, case in enumerate(run.cases):
-        run.write_probabilities(case, probs(number), plan.folds[case.id], plan)
-    stages.flag(run)
-    return run
+    return judge(data, probs, ignore)
 
 
 def organs(number: int) -> dict[str, LabelArray]:
@@ -233,3 +248,63 @@ def test_tables_read_back_exactly(ranked: Run) -> None:
         return repr(mask)
 
     assert [plain(mask) for mask in read_masks(ranked)] == [plain(mask) for mask in before]
+
+
+def test_volumes_are_ranked_where_they_lie(tmp_path: Path) -> None:
+    """NIfTI label maps with thick slices: case 1 lacks a part, case 4 the second structure."""
+    z, y, x = np.indices((9, 24, 24))
+    inside = ((z - 4) / 3) ** 2 + ((y - 12) / 8) ** 2 + ((x - 12) / 8) ** 2 < 1
+    truth = np.where(y > 12, 2, 1) * inside
+    for number in range(COUNT):
+        labels = truth.copy()
+        if number == 1:
+            labels[:4] *= labels[:4] != 1
+        if number == 4:
+            labels[labels == 2] = 0
+        for name, voxels in (("images", z * 1.0), ("masks", labels)):
+            path = tmp_path / "data" / name / f"v{number:02}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stored = nibabel.Nifti1Image(voxels.astype(np.uint8).T, np.diag([1.0, 1.0, 3.0, 1]))
+            nibabel.save(stored, path)
+
+    def probs(number: int) -> NDArray[np.float32]:
+        soft = np.stack([blurred(truth == k, 0.4 + 0.02 * (number % 5)) for k in range(3)])
+        return soft / soft.sum(axis=0)
+
+    run = judge(tmp_path / "data", probs, None)
+    write_rankings(run)
+    first, second = read_masks(run)[:2]
+    names = run.dataset.scheme.structures
+    assert [(first.case, first.structure), (second.case, second.structure)] == [
+        ("v04", names[1]), ("v01", names[0]),
+    ]  # fmt: skip
+    assert first.scores.agreement == 1
+    before = (run.root / "rankings.csv").read_bytes()
+    write_rankings(run, workers=Workers("processes", 2))
+    assert (run.root / "rankings.csv").read_bytes() == before
+
+
+def test_old_tables_are_forgotten(tmp_path: Path) -> None:
+    run = make_run(tmp_path, organs, organ_probs)
+    write_rankings(run)
+    forget_rankings(run)
+    forget_rankings(run)
+    assert not list(run.root.glob("rankings.csv")) + list(run.root.glob("cases.csv"))
+
+
+def test_the_docs_run(
+    ranked: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+    (tmp_path / "my-run").symlink_to(ranked.root)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "ranking.md", "exec"), {})
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].split()[0] in {"case03", "case07"}
+    assert len(told) == 11
+
+
+def test_the_docs_name_every_column() -> None:
+    table = DOCS.split("## What each score says")[1]
+    assert all(f"| `{name}` |" in table for name in (*SCORES, "score"))

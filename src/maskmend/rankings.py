@@ -108,6 +108,12 @@ def read_cases(run: Run) -> tuple[RankedCase, ...]:
     )  # fmt: skip
 
 
+def forget_rankings(run: Run) -> None:
+    """Remove both tables, once the flags that they rank by are no longer those of the run."""
+    for name in (MASKS, CASES):
+        (run.root / name).unlink(missing_ok=True)
+
+
 def _count_span(run: Run, span: range) -> list[CaseCounts]:
     scheme = run.dataset.scheme
     found = []

@@ -220,6 +220,22 @@ def test_ignored_pixels_change_nothing() -> None:
     assert_same(scored(judged(case.given, other)), scored(case))
 
 
+@pytest.mark.parametrize("scheme", [ONE, TWO], ids=["overlapping", "exclusive"])
+def test_ignored_pixels_need_no_probability(scheme: LabelScheme) -> None:
+    case = random_case(np.random.default_rng(7), (30, 20), scheme)
+    known = scored(case)
+    case.probs[:, case.given[0] == IGNORED] = np.nan
+    with np.errstate(all="raise"):
+        assert_same(scored(case), known)
+
+
+def test_nothing_given_is_changed_and_nothing_needs_to_be_writable() -> None:
+    case = random_case(np.random.default_rng(12), (12, 20, 9), TWO, np.float16)
+    for array in (case.given, case.predicted, case.flagged, case.probs):
+        array.flags.writeable = False
+    assert_same(scored(case, 1), scored(case, 1))
+
+
 def test_everything_ignored_is_unknown() -> None:
     found = scored(judged(np.full((1, 4, 4), IGNORED), np.full((1, 4, 4), 0.7)))
     assert all(math.isnan(value) for value in astuple(found))

@@ -20,7 +20,7 @@ empty, gain and agreement are as for any other mask, without overlap.  Not one p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
@@ -43,6 +43,9 @@ BAND = 0.1
 """Width of the band around the foreground, in share of the radius of a disc or ball as large."""
 
 _BLOCK_PIXELS = 1 << 17
+
+Part = slice | tuple[slice, ...]
+"""Which pixels of a case: along the first axis, or along all."""
 
 
 @dataclass(frozen=True)
@@ -155,9 +158,11 @@ def count_mask(case: JudgedCase, structure: int) -> MaskCounts:
     mask = _Mask(case, structure)
     parts = [mask.count(part) for part in mask.blocks()]
     counts = reduce(add, parts, MaskCounts())
-    if not counts.given + counts.predicted:
+    counts = replace(counts, largest=_largest_flagged(mask))
+    box = mask.box(mask.foreground)
+    if box is None:
         return counts
-    return replace(counts, around=_around(mask, counts), largest=_largest_flagged(mask))
+    return replace(counts, around=_around(mask, box, max(counts.given, counts.predicted)))
 
 
 class _Mask:
@@ -185,29 +190,45 @@ class _Mask:
         taking, mine = labels != IGNORED, labels == self.value
         theirs = (found == self.value) & taking
         wrong = (labels != found) & (mine | theirs)
-        bins = self._bins(part)
-        bins[mine] += BINS
+        # an ignored pixel may have no probability at all
+        bins = self._bins(self.probs[part][taking]) + BINS * mine[taking]
         return MaskCounts(
             judged=int(np.count_nonzero(taking)), given=int(np.count_nonzero(mine)),
             predicted=int(np.count_nonzero(theirs)), both=int(np.count_nonzero(mine & theirs)),
             flagged=int(np.count_nonzero(self.flagged_for(part))),
             margin=self._margins(part, wrong),
             everywhere=softmin_sums(self.confidence(part)[taking]),
-            histogram=np.bincount(bins[taking], minlength=2 * BINS).reshape(2, BINS),
+            histogram=np.bincount(bins, minlength=2 * BINS).reshape(2, BINS),
         )  # fmt: skip
 
-    def foreground(self, part: slice) -> BoolArray:
+    def foreground(self, part: Part) -> BoolArray:
         """The pixels that are given to the structure, or predicted as it."""
         labels = self.given[part]
         theirs = (self.predicted[part] == self.value) & (labels != IGNORED)
         found: BoolArray = theirs | (labels == self.value)
         return found
 
-    def flagged_for(self, part: slice) -> BoolArray:
-        flagged: BoolArray = self.flagged[part] & self.foreground(part)
-        return flagged if self.classes is not None else self.flagged[part]
+    def flagged_for(self, part: Part) -> BoolArray:
+        """The pixels that are flagged for the structure."""
+        flagged: BoolArray = self.flagged[part]
+        return flagged if self.classes is None else flagged & self.foreground(part)
 
-    def confidence(self, part: slice | tuple[slice, ...]) -> FloatArray:
+    def box(self, pixels: Callable[[Part], BoolArray]) -> tuple[slice, ...] | None:
+        """The box around pixels that are asked for block by block; None without one."""
+        shape = self.given.shape
+        lines = [np.zeros(n, bool) for n in shape]
+        axes = range(len(shape))
+        for part in self.blocks():
+            block = pixels(part)
+            for axis in axes:
+                line = block.any(axis=tuple(other for other in axes if other != axis))
+                lines[axis][part if axis == 0 else slice(None)] |= line
+        if not lines[0].any():
+            return None
+        ends = [np.flatnonzero(line)[[0, -1]].tolist() for line in lines]
+        return tuple(slice(first, last + 1) for first, last in ends)
+
+    def confidence(self, part: Part) -> FloatArray:
         """Probability of what is given, float64; that of the rest is 1 - p in the dtype of p."""
         probs = self.probs[part]
         one = probs.dtype.type(self.scale)
@@ -216,8 +237,8 @@ class _Mask:
         confidence: FloatArray = np.where(mine, probs, rest).astype(np.float64) / self.scale
         return confidence
 
-    def _bins(self, part: slice) -> NDArray[np.intp]:
-        scaled = self.probs[part].astype(np.float64) * ((BINS - 1) / self.scale)
+    def _bins(self, probs: NDArray[Any]) -> NDArray[np.intp]:
+        scaled = probs.astype(np.float64) * ((BINS - 1) / self.scale)
         np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled)
         bins: NDArray[np.intp] = scaled.astype(np.intp)
         return bins
@@ -233,26 +254,23 @@ class _Mask:
         return float((better - worse).sum()) / self.scale
 
 
-def _around(mask: _Mask, counts: MaskCounts) -> Softmin:
-    """The sums over the pixels in the foreground and in a band around it."""
-    pixels = max(counts.given, counts.predicted)
-    box = _box(mask)
-    axes = sum(n > 1 for n in mask.given.shape) or 1
-    step = math.prod(s for s, n in zip(mask.steps, mask.given.shape, strict=True) if n > 1)
-    ball = {1: 2.0, 2: math.pi}.get(axes, 4 / 3 * math.pi)
-    width = BAND * (pixels * step / ball) ** (1 / axes)
-    reach = [max(round(width / one), 1) for one in mask.steps]
+def _around(mask: _Mask, box: tuple[slice, ...], pixels: int) -> Softmin:
+    """The sums over the pixels in the foreground and in a band around it.
+
+    box: around the foreground.  pixels: of the structure.
+    """
+    shape, reach = mask.given.shape, _reach(mask, pixels)
     wide = tuple(
         slice(max(part.start - r, 0), min(part.stop + r, n))
-        for part, r, n in zip(box, reach, mask.given.shape, strict=True)
+        for part, r, n in zip(box, reach, shape, strict=True)
     )
     sums = Softmin()
     # the band of a slab needs what lies up to `reach` before and after it
     rows = max(_BLOCK_PIXELS // max(mask.given[:1].size, 1), 1, reach[0])
     for start in range(wide[0].start, wide[0].stop, rows):
         stop = min(start + rows, wide[0].stop)
-        low, high = max(start - reach[0], 0), min(stop + reach[0], len(mask.given))
-        near = mask.foreground(slice(low, high))[(slice(None), *wide[1:])]
+        low, high = max(start - reach[0], 0), min(stop + reach[0], shape[0])
+        near = mask.foreground((slice(low, high), *wide[1:]))
         sizes = [2 * r + 1 for r in reach]
         band = ndimage.maximum_filter(near.view(np.uint8), sizes, mode="constant") > 0
         band = band[start - low : stop - low]
@@ -262,25 +280,27 @@ def _around(mask: _Mask, counts: MaskCounts) -> Softmin:
     return sums
 
 
+def _reach(mask: _Mask, pixels: int) -> list[int]:
+    """Width of the band in pixels along each axis, 1 at least."""
+    steps = [step for step, n in zip(mask.steps, mask.given.shape, strict=True) if n > 1]
+    axes = max(len(steps), 1)
+    ball = {1: 2.0, 2: math.pi}.get(axes, 4 / 3 * math.pi)
+    width = BAND * (pixels * math.prod(steps) / ball) ** (1 / axes)
+    return [max(round(width / step), 1) for step in mask.steps]
+
+
 def _largest_flagged(mask: _Mask) -> int:
     """Pixels of the largest connected region that is flagged for the structure."""
-    flagged = mask.flagged_for(slice(None))
-    if not flagged.any():
+    box = mask.box(mask.flagged_for)
+    if box is None:
         return 0
-    (box,) = ndimage.find_objects(flagged.view(np.uint8))
-    flagged = flagged[box]
+    flagged = mask.flagged_for(box)
     regions, count = ndimage.label(flagged, structure=np.ones((3,) * flagged.ndim))
     sizes = np.zeros(count + 1, np.int64)
     for labels, here in zip(regions, flagged, strict=True):
         numbers, pixels = np.unique(labels[here], return_counts=True)
         sizes[numbers] += pixels
     return int(sizes.max())
-
-
-def _box(mask: _Mask) -> tuple[slice, ...]:
-    (box,) = ndimage.find_objects(mask.foreground(slice(None)).view(np.uint8))
-    found: tuple[slice, ...] = box
-    return found
 
 
 def calibrate(histogram: IntArray) -> FloatArray:
