@@ -29,6 +29,7 @@ import statistics
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jsrt import Figures, Lines, organs, summarise
 from maskmend import files, stages, trainings
@@ -153,7 +154,7 @@ def score(run: Run, student: str, test: Dataset) -> dict[str, float]:
     return {name: statistics.fmean(one[name] for one in found) for name in test.scheme.structures}
 
 
-def as_table(summary: dict[str, Figures]) -> Table:
+def as_table(summary: dict[str, Any]) -> Table:
     rows: list[list[Cell]] = []
     for name in [key.removesuffix("_mean") for key in summary if key.endswith("_mean")]:
         by_seed = summary[f"{name}_organs_by_seed"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from maskmend.stages import flag as flag
     from maskmend.stages import predict as predict
     from maskmend.stages import rank as rank
+    from maskmend.stages import serve_review as serve_review
     from maskmend.stages import train as train
     from maskmend.store import Run as Run
     from maskmend.store import Source as Source
@@ -63,6 +64,7 @@ _HOMES = {
     "predict": "maskmend.stages",
     "rank": "maskmend.stages",
     "search_on": "maskmend.execute",
+    "serve_review": "maskmend.stages",
     "train": "maskmend.stages",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -432,6 +433,14 @@ def export(
         list[str] | None,
         typer.Option(help="Structure whose changes are taken; repeatable. By default all."),
     ] = None,
+    decisions: Annotated[
+        bool,
+        typer.Option(
+            "--decisions",
+            help="Take what was decided in `maskmend review`, instead of all that is flagged; "
+            "the rest stays as given. decisions.csv and outcomes.csv say who decided what.",
+        ),
+    ] = False,
 ) -> None:
     """The mended data set in its own formats and layout, with a log of every change."""
     from maskmend import stages
@@ -440,7 +449,7 @@ def export(
 
     options = ExportOptions(
         kind, images, segments, ignore_value,  # type: ignore[arg-type]
-        tuple(cases or ()), tuple(structures or ()),
+        tuple(cases or ()), tuple(structures or ()), decisions,
     )  # fmt: skip
     opened = _reopen(run, {})
     with Bar() as bar:
@@ -451,7 +460,40 @@ def export(
         f"Data set: {out}\nEvery change, and why: {out / 'changes.csv'}\n"
         f"Where to look, {done.findings} findings: {out / 'findings.csv'}"
     )
+    if done.outcomes is not None:
+        typer.echo(_outcomes(done.outcomes, out))
     _tell_left_out(opened.left_out)
+
+
+@app.command()
+def review(
+    run: RunRoot,
+    port: Annotated[int, typer.Option(help="Of 127.0.0.1; by default one that is free.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
+    reviewer: Annotated[
+        str | None, typer.Option(help="Name that your decisions are stored under.")
+    ] = None,
+) -> None:
+    """Look at the findings in the browser and decide: accept, reject, edit, unsure.
+
+    A server on this machine only, until Ctrl-C; the page opens by the address that is printed,
+    with its token. Every decision is stored at once, in RUN/review.sqlite. The findings come from
+    `maskmend rank RUN`; `maskmend export RUN OUT --decisions` applies what was decided.
+    """
+    from maskmend import stages
+    from maskmend.core import Listener
+
+    class Printer(Listener):
+        def say(self, text: str) -> None:
+            # at once, also into a pipe: whoever reads it waits for the address
+            print(text, flush=True)
+
+    stages.serve_review(
+        _reopen(run, {}), port, browser=browser, reviewer=reviewer, listener=Printer()
+    )
+    typer.echo("\nstopped; every decision is stored")
 
 
 @app.command("settings")
@@ -543,6 +585,16 @@ def _splits(dataset: Dataset, split: list[str] | None) -> tuple[str, ...]:
     if split:
         return tuple(split)
     return ("training",) if "training" in there else there
+
+
+def _outcomes(outcomes: Mapping[str, int], out: Path) -> str:
+    """How many findings were decided, and how; what stays as given last."""
+    said = ", ".join(f"{count} {state}" for state, count in sorted(outcomes.items()))
+    return (
+        f"Findings by decision: {said or 'none'}. Accepted and edited ones are applied; all others "
+        f"stay as given.\nWhat became of each: {out / 'outcomes.csv'}\n"
+        f"Who decided what: {out / 'decisions.csv'}"
+    )
 
 
 def _tell_left_out(left_out: tuple[LeftOut, ...] | list[LeftOut]) -> None:

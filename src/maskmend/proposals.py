@@ -71,6 +71,11 @@ def propose_settings(cases: Sequence[Case], settings: Settings) -> Proposal:
     return Proposal(filled, tuple(dict.fromkeys((*said, *said_again))))
 
 
+def complete(settings: Chosen, cases: Sequence[Case]) -> tuple[Chosen, tuple[str, ...]]:
+    """As `propose_settings`, of one training."""
+    return fill_in(settings, measure(cases)) if is_open(settings, cases) else (settings, ())
+
+
 def is_open(settings: TrainingSettings, cases: Sequence[Case]) -> bool:
     """Whether volumes need values that these settings leave open."""
     values = (settings.spacing, settings.patch, settings.normalisation, settings.batch_size)

@@ -7,6 +7,7 @@ audit and demo run the steps that they need.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,9 +32,14 @@ from maskmend.execute import Workers, map_cases
 from maskmend.exporting.cases import Exported, export_case, finish
 from maskmend.exporting.labels import write_frame
 from maskmend.exporting.options import MENDED, ExportOptions, prepare
+from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
 from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
+from maskmend.proposals import complete
+from maskmend.review.decisions import FILE, Decisions
+from maskmend.review.serving import serve
+from maskmend.review.session import Review, ranked_findings
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
@@ -221,7 +227,10 @@ def train(
     """
     folder = f"students/{name or labels}"
     listener.say(f"student on {labels} labels, on {len(run.cases)} cases")
-    trainings.fit(run, labels, run.cases, settings or run.settings.student, folder, listener)
+    wanted, proposed = complete(settings or run.settings.student, run.cases)
+    for sentence in proposed:
+        listener.say(sentence)
+    trainings.fit(run, labels, run.cases, wanted, folder, listener)
     return run.root / folder
 
 
@@ -275,18 +284,36 @@ def export(
     """The mended data set, complete, in the formats and the layout it came in; `options` for more.
 
     OUT also gets findings.csv (flagged regions), changes.csv (each change, and why) and
-    export.json.  Cases that were not judged, and masks without a change, keep their bytes.  A
-    killed export goes on when it is called again.  Errors as of `prepare`, before any write.
+    export.json; with `options.decisions` also outcomes.csv (what became of each finding) and
+    decisions.csv (who said what).  Cases that were not judged, and masks without a change, keep
+    their bytes.  A killed export goes on when it is called again.  Errors as of `prepare` and
+    `reading_review`, before any write.
     """
-    job = prepare(run, out, options)
-    if options.kind == "ignore":
-        listener.say(f"flagged pixels take the ignore value, {job.target.ignore_value}")
-    write_frame(job)
-    reasons, done = Reasons(run), []
-    for case in run.dataset.cases:
-        done.append(export_case(job, case, reasons))
-        listener.case("export", len(done), len(run.dataset.cases))
-    return finish(job, done)
+    with reading_review(run) if options.decisions else nullcontext() as reviewed:
+        job = prepare(run, out, options)
+        if options.kind == "ignore":
+            listener.say(f"pixels that change take the ignore value, {job.target.ignore_value}")
+        write_frame(job)
+        reasons, done = Reasons(run, options.decisions), []
+        for case in run.dataset.cases:
+            done.append(export_case(job, case, reasons, reviewed))
+            listener.case("export", len(done), len(run.dataset.cases))
+        return finish(job, done, reviewed)
+
+
+def serve_review(
+    run: Run, port: int = 0, *, browser: bool = True, reviewer: str | None = None,
+    listener: Listener = QUIET,
+) -> None:  # fmt: skip
+    """The review app on 127.0.0.1 until Ctrl-C; its URL, with its token, goes to the listener.
+
+    Every decision is in RUN/review.sqlite when the page says so.  port: 0 for any that is free.
+    browser: open it there.  reviewer: the name that the page begins with.  Raises
+    MissingFileError before `rank`, SettingsError for a port that is taken, MissingExtraError.
+    """
+    findings = ranked_findings(run)
+    with closing(Decisions(run.root / FILE)) as decisions:
+        serve(Review(run, findings, decisions, reviewer), port, browser, listener)
 
 
 def audit(

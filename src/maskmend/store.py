@@ -1,6 +1,7 @@
 """The run folder: the only module that writes into it.
 
-Lightning writes its checkpoints and logs into the folders that `Run.training_folder` hands out.
+Lightning writes its checkpoints and logs into the folders that `Run.training_folder` hands out,
+SQLite the decisions of reviewers (`review.decisions`).
 """
 
 from __future__ import annotations
@@ -143,8 +144,9 @@ class Run:
                 source.root, expected=f"cases in the split {', '.join(source.splits)}",
                 got="none", remedy=f"Choose of the splits {', '.join(splits)} with --split.",
             )  # fmt: skip
-        proposal = propose_settings(run.cases, settings)
-        run.settings, run.proposed = proposal.settings, proposal.sentences
+        if predictions is None:
+            proposal = propose_settings(run.cases, settings)
+            run.settings, run.proposed = proposal.settings, proposal.sentences
         if (root / "run.json").exists():
             run._check_fits(files.read_json(root / "run.json"))
         elif root.exists() and any(path.name != DEMO for path in root.iterdir()):
@@ -174,9 +176,12 @@ class Run:
     def with_settings(self, settings: Settings) -> Run:
         """The same run with other settings for what comes after the cross-fit, stored.
 
-        What they leave open is filled in from the data, as when the run was made.
+        What they leave open is filled in from the data, as when the run was made; where nothing
+        is to be trained, only once a student is.
         """
-        filled = propose_settings(self.cases, settings).settings
+        filled = settings
+        if self.predictions is None:
+            filled = propose_settings(self.cases, settings).settings
         run = Run(self.root, self.source, self.dataset, filled, self.predictions)
         run._check_fits(files.read_json(self.root / "run.json"))
         run._write_description()

@@ -22,10 +22,14 @@ from maskmend.review.app import create_app
 from maskmend.review.decisions import FILE, Decisions
 from maskmend.review.security import Session
 from maskmend.review.session import Review
-from maskmend.settings import FlagSettings, Settings
+from maskmend.settings import FlagSettings, RankSettings, Settings
 from maskmend.store import Run, Source
 
-SETTINGS = Settings(device="cpu", threads=1, flag=FlagSettings(method="argmax"))
+SETTINGS = Settings(
+    device="cpu", threads=1, flag=FlagSettings(method="argmax"),
+    # organs of a few slices: a tolerance would leave nothing of them
+    rank=RankSettings(tolerance="0px"),
+)  # fmt: skip
 PORT = 8765
 BASE = f"http://127.0.0.1:{PORT}"
 

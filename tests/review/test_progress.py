@@ -44,7 +44,9 @@ def test_kappa_by_hand() -> None:
 
 def test_agreement_counts_pairs_of_reviewers() -> None:
     assert agreement_of([{"a": "error"}, {}]) is None
-    found = agreement_of([{"a": "error", "b": "error", "c": "reject"}, {"a": "reject", "b": "error"}])
+    found = agreement_of(
+        [{"a": "error", "b": "error", "c": "reject"}, {"a": "reject", "b": "error"}]
+    )
     assert found is not None
     assert (found.pairs, found.share) == (4, 0.25)
 

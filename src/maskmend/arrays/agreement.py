@@ -192,6 +192,8 @@ def flag_doubted(
 
     Arguments as there.  Ignored pixels are never flagged.
     """
+    if believed.all():
+        return np.zeros(given.shape, bool)
     doubted = in_doubt(given, predicted, believed, scheme)
     flagged: BoolArray = doubted & (given != predicted) & (given != IGNORED)
     return flagged

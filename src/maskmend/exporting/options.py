@@ -25,7 +25,12 @@ FORMAT = 1
 """Of export.json."""
 
 RECORD = "export.json"
-OWN = frozenset({RECORD, "findings.csv", "changes.csv", "soft_datalist.json", "soft", "flagged"})
+OWN = frozenset(
+    {
+        RECORD, "findings.csv", "changes.csv", "decisions.csv", "outcomes.csv",
+        "soft_datalist.json", "soft", "flagged",
+    }
+)  # fmt: skip
 """What an export adds beside the data set."""
 
 
@@ -37,6 +42,7 @@ class ExportOptions:
     `soft`, `mended` with soft targets and a datalist for MONAI beside it.  images: copied, linked
     to, or left out.  segments: flagged regions for 3D Slicer.  ignore_value: for `ignore` where
     the data set has none.  cases, structures: those whose changes are taken; all where empty.
+    decisions: what reviewers decided is taken, instead of all that is flagged.
     """
 
     kind: Kind = "mended"
@@ -45,6 +51,7 @@ class ExportOptions:
     ignore_value: int | None = None
     cases: tuple[str, ...] = ()
     structures: tuple[str, ...] = ()
+    decisions: bool = False
 
     def __post_init__(self) -> None:
         """SettingsError for an unknown kind, or another way with images."""

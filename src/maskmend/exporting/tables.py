@@ -36,9 +36,10 @@ RULES: Mapping[str, str] = {
 class Reasons:
     """Why pixels were changed: method, agreement of the mask, threshold, rule; read once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, reviewed: bool = False) -> None:
+        """reviewed: people decided, and not the method."""
         flag = run.settings.flag
-        self.method = flag.method
+        self.method: str = flag.method
         self._scheme = run.dataset.scheme
         self._planes = self._scheme.planes
         self._masks = {(row["case"], row["structure"]): row for row in run.read_masks_table()}
@@ -47,6 +48,8 @@ class Reasons:
             f"the mask is doubted, being more than {flag.doubt_ratio:g} times as far from its "
             "out-of-sample prediction as is ordinary, and differs from it here"
         )
+        if reviewed:
+            self.method, self._rule = "review", "decided by reviewers: outcomes.csv, decisions.csv"
 
     def row(self, case: Case, change: Change) -> list[Any]:
         """As CHANGES_HEADER says."""

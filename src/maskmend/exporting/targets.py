@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend import files
+from maskmend.arrays.correction import mend_soft
 from maskmend.core import IGNORED, Case, Grid
 from maskmend.deciding import Decided
 from maskmend.errors import MissingFileError
@@ -49,6 +50,8 @@ def soft_of(job: Job, case: Case, decision: Decided) -> NDArray[np.float32]:
     Exclusive classes are 0 where the pixel is ignored, which no change is.
     """
     scheme, given = job.run.dataset.scheme, decision.given
+    if job.options.decisions:
+        return _soft_of_decisions(job, decision)
     soft = job.run.read_soft(case)
     left = job.run.read_noise_map(case) & ~decision.flagged
     if left.any():
@@ -57,6 +60,22 @@ def soft_of(job: Job, case: Case, decision: Decided) -> NDArray[np.float32]:
             values[left[plane]] = given[plane][left[plane]] == k
     if scheme.overlapping:
         soft[given == IGNORED] = NOT_LABELLED
+    return soft
+
+
+def _soft_of_decisions(job: Job, decision: Decided) -> NDArray[np.float32]:
+    """What people changed is as soft as what is flagged: 1 - eps of the given class stays."""
+    scheme, given = job.run.dataset.scheme, decision.given
+    soft = np.empty((scheme.num_channels, *given.shape[1:]), np.float32)
+    for plane, labels in enumerate(given):
+        targets = mend_soft(
+            labels, decision.flagged[plane], decision.labels[plane],
+            num_classes=scheme.num_classes, eps=job.run.settings.correct.eps, ignore=IGNORED,
+        )  # fmt: skip
+        if not scheme.overlapping:
+            return targets
+        soft[plane] = targets[1]
+    soft[given == IGNORED] = NOT_LABELLED
     return soft
 
 

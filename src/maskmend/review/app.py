@@ -38,6 +38,8 @@ from maskmend.review.refusals import RefusedError
 from maskmend.review.security import App, Guard, Session
 from maskmend.review.session import Review
 from maskmend.review.slices import (
+    NARROWEST,
+    WIDEST,
     Image,
     directions_of,
     labels_bytes,
@@ -217,9 +219,11 @@ class Api:
         channel = whole_number(asked, "channel", 0, 0, len(image.pixels) - 1)
         window = image.windows[channel]
         low, high = number(asked, "low", window.low), number(asked, "high", window.high)
-        if low >= high:
-            raise RefusedError(400, expected="low below high", got=f"{low:g} and {high:g}",
-                          remedy="Exchange them.")  # fmt: skip
+        if not NARROWEST <= high - low <= WIDEST or max(abs(low), abs(high)) > WIDEST:
+            raise RefusedError(
+                400, expected=f"low below high, by {NARROWEST:g} to {WIDEST:g}",
+                got=f"{low:g} and {high:g}", remedy="Choose another window.",
+            )  # fmt: skip
         png = picture_png(image, axis, k, channel, low, high)
         return Response(png, media_type="image/png", headers=KEPT)
 

@@ -186,7 +186,7 @@ def _indices(finding: Finding, masks: Mapping[int, BoolArray], shape: tuple[int,
 def _unfitting(case: str, got: str) -> RunMismatchError:
     return RunMismatchError(
         case, expected="findings.csv and findings/ of one ranking, on these labels", got=got,
-        remedy="Run `maskmend rank` again.",
+        remedy="Run `maskmend rank` again, and start the review anew.",
     )  # fmt: skip
 
 

@@ -160,10 +160,12 @@ def progress(state: ReviewState, reviewer: str | None = None) -> dict[str, Any]:
 
 def _agreement(state: ReviewState) -> dict[str, Any] | None:
     judged = []
-    for _, standing in state.standings():
-        if len(standing.by) > 1:
-            said = {each.reviewer: "error" if each.verdict in ("accept", "edit") else each.verdict
-                    for each in standing.by if not state.in_bulk(each)}  # fmt: skip
-            judged.append(said)
+    for standing in state.shared():
+        said = {
+            each.reviewer: "error" if each.verdict in ("accept", "edit") else each.verdict
+            for each in standing.by
+            if not state.in_bulk(each)
+        }
+        judged.append(said)
     found = agreement_of(judged)
     return None if found is None else found.to_json()

@@ -62,7 +62,8 @@ def bound(port: int) -> socket.socket:
         raise SettingsError(
             "--port", expected="0 to 65535", got=f"{port}", remedy="Choose another one."
         )
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delay of 40 ms an answer off only where the protocol is named
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((HOST, port))

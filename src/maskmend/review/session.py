@@ -12,6 +12,8 @@ import numpy as np
 
 from maskmend.core import Case, Decision, Finding, Grid, LabelArray
 from maskmend.datasets import read_grid, read_image
+from maskmend.errors import MissingFileError
+from maskmend.findings import NAME, read_findings
 from maskmend.review.decisions import Decisions
 from maskmend.review.pixels import (
     CasePixels,
@@ -84,6 +86,16 @@ class Answer:
     runs: Runs = ()
 
 
+def ranked_findings(run: Run) -> tuple[Finding, ...]:
+    """What is to be reviewed, best first.  Raises MissingFileError before `rank`."""
+    if not (run.root / NAME).exists():
+        raise MissingFileError(
+            str(run.root), expected=f"a run that has been ranked, with {NAME}", got="none",
+            remedy=f"Run `maskmend rank {run.root}` first.",
+        )  # fmt: skip
+    return read_findings(run)
+
+
 class Review:
     """Safe to use from several threads."""
 
@@ -100,6 +112,7 @@ class Review:
         self._images = Cache(IMAGE_BYTES)
         self._labels = Cache(LABEL_BYTES)
         self._grids: dict[int, Grid] = {}
+        self._given_digests: dict[tuple[int, int], str] = {}
 
     # -- findings
 
@@ -213,6 +226,12 @@ class Review:
         self.state.refresh()
         return taken
 
+    def _given_digest(self, index: int, plane: int) -> str:
+        """Worked out once: the given labels never change, and a large volume takes a while."""
+        if (index, plane) not in self._given_digests:
+            self._given_digests[index, plane] = digest(self.given(index)[plane])
+        return self._given_digests[index, plane]
+
     def _digests(self, answer: Answer) -> tuple[str | None, str | None]:
         """Of the labels before and after: of the finding's plane, or of all planes of a case."""
         if answer.verdict == "comment":
@@ -225,8 +244,7 @@ class Review:
                 return before, None
             planes = [self.plane_labels(index, n, "suggested") for n in range(len(given))]
             return before, digest(np.stack(planes))
-        plane = given[finding.plane]
-        before = digest(plane)
+        plane, before = given[finding.plane], self._given_digest(index, finding.plane)
         if answer.verdict == "accept":
             paint = Repaint(finding.plane, _own(self.pixels(index), finding))
         elif answer.verdict == "edit":

@@ -21,6 +21,9 @@ SAMPLE = 200_000
 
 WINDOW_PERCENTILES = (1.0, 99.0)
 
+NARROWEST, WIDEST = 1e-12, 1e30
+"""Of a window that is asked for: within them nothing overflows to what is no number."""
+
 
 class Sized(Protocol):
     @property
@@ -116,7 +119,7 @@ def window_of(channel: NDArray[Any]) -> Window:
     if high <= low:
         low, high = least, most
     if high <= low:
-        high = low + 1
+        high = low + max(1.0, abs(low) * 1e-6)
     return Window(low, high, least, most)
 
 
@@ -135,7 +138,9 @@ def picture_png(image: Image, axis: int, k: int, channel: int, low: float, high:
     values = cut(image.pixels[channel], axis, k)
     # float32 would lose the steps of large integers, far from 0
     exact: Any = np.float64 if values.dtype.itemsize > 2 else np.float32
-    shown: NDArray[Any] = (values.astype(exact) - low) * (255.0 / (high - low))
+    # far above the window a value may overflow to infinity, which is white too
+    with np.errstate(over="ignore"):
+        shown: NDArray[Any] = (values.astype(exact) - low) * (255.0 / (high - low))
     return encode_png(np.clip(np.rint(shown), 0, 255).astype(np.uint8), level=1)
 
 

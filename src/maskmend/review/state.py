@@ -88,6 +88,7 @@ class ReviewState:
         self._on_case: dict[str, list[int]] = defaultdict(list)
         self._by_reviewer: dict[str, list[int]] = defaultdict(list)
         self._standing: dict[str, Standing] = {}
+        self._shared: set[str] = set()
         for finding in self.findings:
             self.tally[finding.type, OPEN, False] += 1
         self.refresh()
@@ -116,6 +117,11 @@ class ReviewState:
         with self._lock:
             return [(self.findings[self.rank[key] - 1], value)
                     for key, value in self._standing.items()]  # fmt: skip
+
+    def shared(self) -> list[Standing]:
+        """Of the findings that more than one reviewer has judged, in no order."""
+        with self._lock:
+            return [self._standing[key] for key in self._shared]
 
     def comments(self, finding: Finding) -> list[Decision]:
         """What was said of a finding or of its whole case, and not taken back; oldest first."""
@@ -190,6 +196,10 @@ class ReviewState:
         old = self.standing(finding)
         self.tally[finding.type, old.state, old.seen] -= 1
         self.tally[finding.type, new.state, new.seen] += 1
+        if len(new.by) > 1:
+            self._shared.add(finding.id)
+        else:
+            self._shared.discard(finding.id)
         if new.by:
             self._standing[finding.id] = new
         else:
