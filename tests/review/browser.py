@@ -114,6 +114,7 @@ class Visit:
 
     def decide(self, key: str) -> str:
         """Press a key that decides; returns the finding that it was about, once it is stored."""
+        self.page.wait_for_selector("body[data-ready=true]")
         decided = self.finding
         self.press(key)
         self.page.wait_for_selector(f'.row[data-id="{decided}"]:not([data-state=open])')
@@ -126,7 +127,7 @@ class Visit:
         return str(self.page.locator("body").get_attribute("data-finding"))
 
     def drawn(self, finding: str) -> None:
-        self.page.wait_for_selector(f'body[data-finding="{finding}"]')
+        self.page.wait_for_selector(f'body[data-ready=true][data-finding="{finding}"]')
 
     def choose(self, finding: str) -> None:
         """Click on the row of a finding."""

@@ -25,8 +25,8 @@ async function call(path, options, read) {
     response = await fetch(path, { ...rest, signal: signal ? AbortSignal.any([signal, limit]) : limit });
     if (response.ok) return await read(response);
   } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new Unreachable(error.message);
+    if (signal?.aborted || error instanceof RangeError) throw error;
+    throw new Unreachable("The review server does not answer.");
   }
   throw new Refused(response.status, await refusalOf(response));
 }

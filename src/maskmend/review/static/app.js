@@ -1,6 +1,6 @@
 /** The review page: what is looked at, what is decided, what comes next. */
 
-import { getFinding, getRun } from "./api.js";
+import { getCase, getFinding, getRun } from "./api.js";
 import { showCase, showFinding, showLegend } from "./details.js";
 import { setUpBulk, setUpHelp, setUpReviewer, showHelp } from "./dialogs.js";
 import { byId, fillSelect, setText } from "./dom.js";
@@ -18,6 +18,7 @@ import { Viewer } from "./viewer.js";
 
 const AROUND = 2; // slices on either side that are fetched in advance
 const CONTEXT = 0.8; // of a finding's box, shown around it on each side
+const SLOW = 250; // ms after which it is said that something is loading
 const SETTLE = 140; // ms after which a new window is asked of the server
 const STATES = ["open", "accept", "reject", "unsure", "edit", "conflict"];
 
@@ -31,7 +32,7 @@ class App {
     this.pictures = new Pictures();
     this.looking = new Looking({
       options: () => this.showOptions(),
-      place: (refit) => this.draw(refit ? "whole" : null),
+      place: (refit) => this.scroll(refit),
       window: (settled) => this.rewindow(settled),
     });
     this.viewer = new Viewer(byId("canvas"), {
@@ -64,6 +65,7 @@ class App {
     if (this.editing.active) this.editing.leave();
     this.solid.close();
     this.finding = finding;
+    document.body.dataset.ready = "false";
     showFinding(finding, this.run.findings);
     this.deciding?.enable();
     if (!finding) {
@@ -73,6 +75,8 @@ class App {
       document.body.dataset.finding = "";
       return;
     }
+    // the picture of another finding must not stand beside these facts for long
+    const slow = setTimeout(() => this.blank("Loading…"), SLOW);
     try {
       const meta = await this.pictures.case(finding.case_index);
       if (turn !== this.turn) return;
@@ -80,13 +84,42 @@ class App {
       this.looking.setFinding(meta, finding);
       showCase(meta, finding, (other) => this.goTo(other));
       await this.draw("finding");
-      if (turn !== this.turn) return;
+      clearTimeout(slow);
+      if (turn !== this.turn || !this.viewer.picture) return;
       this.fetchAhead();
       // the queue only counts the comments
       if (finding.comments > 0) await this.showSaid();
     } catch (error) {
-      if (turn === this.turn) this.failed(error);
+      if (turn !== this.turn) return;
+      this.blank(error.message);
+      this.failed(error);
+    } finally {
+      clearTimeout(slow);
     }
+  }
+
+  /** No picture, and why. */
+  blank(why) {
+    this.viewer.show(null);
+    this.viewer.paint();
+    setText(byId("notice"), why);
+    document.body.dataset.ready = "false";
+  }
+
+  /** Another slice.  While one is on its way no other is asked for; then the last one wanted. */
+  async scroll(refit) {
+    this.scrollOn = true;
+    this.refit ||= refit;
+    if (this.scrolling) return;
+    this.scrolling = true;
+    while (this.scrollOn) {
+      this.scrollOn = false;
+      const zoom = this.refit ? "whole" : null;
+      this.refit = false;
+      await this.draw(zoom);
+    }
+    this.scrolling = false;
+    if (this.meta && this.viewer.picture) this.fetchAhead();
   }
 
   /** Image and labels of the slice that is looked at.  zoom: "finding", "whole" or null (as it is). */
@@ -94,7 +127,7 @@ class App {
     const { looking, meta, finding } = this;
     if (!meta) return;
     const step = (this.drawing = Symbol("drawing"));
-    const slow = setTimeout(() => this.drawing === step && setText(byId("notice"), "Loading…"), 250);
+    const slow = setTimeout(() => this.drawing === step && setText(byId("notice"), "Loading…"), SLOW);
     try {
       const found = await this.pictures.slice(looking.place, looking.window, looking.mode === "decided");
       if (this.drawing !== step) return;
@@ -108,7 +141,9 @@ class App {
       this.viewer.paint();
       this.drawn(finding);
     } catch (error) {
-      if (this.drawing === step && error.name !== "AbortError") this.failed(error);
+      if (this.drawing !== step || error.name === "AbortError") return;
+      this.blank(error.message);
+      this.failed(error);
     } finally {
       clearTimeout(slow);
     }
@@ -134,6 +169,11 @@ class App {
     return picturedAxes(meta.shape.length, looking.axis).map((axis) => finding.box[axis]);
   }
 
+  /** Whether the picture of the finding is seen. */
+  get isDrawn() {
+    return document.body.dataset.ready === "true";
+  }
+
   fetchAhead() {
     const { looking, queue } = this;
     const around = [];
@@ -144,7 +184,9 @@ class App {
     }
     const findings = queue.following(8).filter((item) => this.isMine(item));
     const decided = looking.mode === "decided";
-    this.pictures.ahead({ findings, around, windowOf: (meta) => looking.windowOf(meta), decided, now: looking.place });
+    const { height, width, planes } = this.viewer.picture.labels;
+    const bytes = height * width * (4 + 7 * planes.length);
+    this.pictures.ahead({ findings, around, windowOf: (meta) => looking.windowOf(meta), decided, now: looking.place, bytes });
   }
 
   zoom(to) {
@@ -233,10 +275,16 @@ class App {
     if (finding.case_index !== this.meta?.index) return;
     if (finding.id === this.finding?.id) {
       this.finding = { ...this.finding, ...known };
-      this.showSaid();
+      if (finding.by) this.showSaid();
     }
     showCase(this.pictures.knownCase(finding.case_index) ?? this.meta, this.finding, (other) => this.goTo(other));
     if (this.looking.mode === "decided") this.draw(null);
+  }
+
+  /** Somebody has decided on a finding; who, is asked for if it is the one that is looked at. */
+  async learnState(finding) {
+    this.learn(finding);
+    if (finding.id === this.finding?.id) await this.showSaid();
   }
 
   /** Who said what of the finding that is looked at, with the comments. */
@@ -254,16 +302,14 @@ class App {
   /** Somebody has decided on a case: what is known of it is asked for anew. */
   async reload(index) {
     if (!this.pictures.knownCase(index) && !this.queue.ofCase(index).length) return;
-    this.pictures.forget(index);
-    const meta = await this.pictures.case(index);
-    for (const finding of meta.findings) this.learn(finding);
-    if (this.meta?.index === index) this.meta = meta;
+    const { findings } = await getCase(index);
+    for (const finding of findings) this.learn(finding);
   }
 
   /** The server is back: what could not be shown is tried again. */
   async recover() {
     setText(byId("notice"), "");
-    if (this.finding && document.body.dataset.finding !== this.finding.id) await this.show(this.finding);
+    if (this.finding && !this.isDrawn) await this.show(this.finding);
     else if (!this.finding) await this.refresh();
   }
 
@@ -366,7 +412,7 @@ async function begin() {
   try {
     const app = new App(await getRun());
     app.setUp();
-    const progress = app.deciding.askProgress();
+    const progress = app.deciding.askProgress().catch((error) => app.failed(error));
     await app.refresh();
     await progress;
     await app.deciding.outbox.resume();

@@ -38,10 +38,10 @@ export function fillImage(planes, palettes, height, width) {
   return image;
 }
 
-/** Pixels that are any class. */
+/** Pixels that are any class, counted at some of them: enough to tell a lung from a clavicle. */
 function sizeOf(labels) {
   let size = 0;
-  for (let i = 0; i < labels.length; i++) if (labels[i] !== 0 && labels[i] !== IGNORED) size++;
+  for (let i = 0; i < labels.length; i += 7) if (labels[i] !== 0 && labels[i] !== IGNORED) size++;
   return size;
 }
 
@@ -49,25 +49,59 @@ function sizeOf(labels) {
  * What the suggestion adds, removes and changes.
  * planes: as of readLabels.  shown: of each plane, class -> whether it is shown.  finding: {plane,
  * number}: its pixels are seen fully, all others faintly.
+ * Returns {image, top, left}: only the box in which anything differs; null where nothing does.
  */
-export function differenceImage(planes, shown, finding, height, width) {
-  const image = new ImageData(width, height);
+export function differenceImage(planes, shown, finding, width) {
+  const places = planes.map(({ given, suggested }) => differing(given, suggested));
+  const box = boxOf(places, width);
+  if (!box) return null;
+  const image = new ImageData(box.right - box.left, box.bottom - box.top);
   const out = new Uint32Array(image.data.buffer);
   const strong = changeColours(255);
   const faint = changeColours(105);
   planes.forEach(({ given, suggested, numbers }, plane) => {
     const number = finding?.plane === plane ? finding.number : -1;
-    for (let i = 0; i < given.length; i++) {
+    for (const i of places[plane]) {
       const before = given[i], after = suggested[i];
-      if (before === after || before === IGNORED) continue;
       const own = numbers[i] === number;
       // the finding's own pixels are seen whatever is hidden
-      if (!own && !(shown[plane][before] || shown[plane][after])) continue;
+      if (before === IGNORED || (!own && !shown[plane][before] && !shown[plane][after])) continue;
       const kind = before === 0 ? 0 : after === 0 ? 1 : 2;
-      out[i] = own ? strong[kind] : faint[kind];
+      const place = (Math.floor(i / width) - box.top) * image.width + (i % width) - box.left;
+      out[place] = own ? strong[kind] : faint[kind];
     }
   });
-  return image;
+  return { image, top: box.top, left: box.left };
+}
+
+/** Indices at which two label arrays differ. */
+function differing(one, other) {
+  const found = [];
+  const single = (from, to) => {
+    for (let i = from; i < to; i++) if (one[i] !== other[i]) found.push(i);
+  };
+  const aligned = one.byteOffset % 4 === 0 && other.byteOffset % 4 === 0;
+  const count = aligned ? one.length >> 2 : 0;
+  const [a, b] = aligned ? [one, other].map((bytes) => new Uint32Array(bytes.buffer, bytes.byteOffset, count)) : [];
+  // four pixels at a time, as nearly all are the same
+  for (let word = 0; word < count; word++) if (a[word] !== b[word]) single(4 * word, 4 * word + 4);
+  single(4 * count, one.length);
+  return found;
+}
+
+/** {top, bottom, left, right}, ends excluded, around indices of a picture; null around none. */
+function boxOf(places, width) {
+  let top = Infinity, bottom = 0, left = Infinity, right = 0;
+  for (const indices of places) {
+    for (const i of indices) {
+      const y = Math.floor(i / width), x = i - y * width;
+      if (y < top) top = y;
+      if (y >= bottom) bottom = y + 1;
+      if (x < left) left = x;
+      if (x >= right) right = x + 1;
+    }
+  }
+  return bottom ? { top, bottom, left, right } : null;
 }
 
 function changeColours(alpha) {
@@ -75,10 +109,16 @@ function changeColours(alpha) {
   return [added, removed, changed].map((colour) => packed(colour, alpha));
 }
 
-/** The pixels of one finding as labels 0 and 1. */
-export function maskOf(numbers, number) {
-  const mask = new Uint8Array(numbers.length);
-  for (let i = 0; i < numbers.length; i++) if (numbers[i] === number) mask[i] = 1;
+/**
+ * The pixels of one finding within its box, as labels 0 and 1.
+ * numbers: Uint16Array of rows of `width`.  box: [[row, row], [column, column]], ends excluded.
+ */
+export function maskOf(numbers, width, number, [[top, bottom], [left, right]]) {
+  const mask = new Uint8Array((bottom - top) * (right - left));
+  let at = 0;
+  for (let y = top; y < bottom; y++) {
+    for (let x = left; x < right; x++) mask[at++] = numbers[y * width + x] === number ? 1 : 0;
+  }
   return mask;
 }
 

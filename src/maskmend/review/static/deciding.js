@@ -40,6 +40,7 @@ export class Deciding {
   /** Decide on the finding that is looked at, and go on.  extra: further fields of the decision. */
   decide(verdict, extra = {}) {
     if (!this.possible) return this.#cannot();
+    if (!this.page.isDrawn) return this.#notSeen();
     this.outbox.decide({ ...this.#about(this.page.finding), verdict, ...extra });
     this.page.goOn();
     return true;
@@ -47,6 +48,7 @@ export class Deciding {
 
   decideCase(verdict) {
     if (!this.possible) return this.#cannot();
+    if (!this.page.isDrawn) return this.#notSeen();
     this.outbox.decide({ ...this.#about(this.page.finding), finding: null, verdict });
     return true;
   }
@@ -117,11 +119,16 @@ export class Deciding {
     await page.goTo(finding);
   }
 
-  /** Decisions since the last question, our own among them.  Two reviewers see each other so. */
+  /** Decisions since the last question.  Two reviewers, or two windows, see each other so. */
   async heard(decisions) {
-    const others = decisions.filter(({ reviewer }) => reviewer !== this.reviewer);
-    const cases = new Set(decisions.map((decision) => decision.case_index).filter((index) => index !== null));
-    for (const index of cases) await this.page.reload(index);
+    const news = decisions.filter(({ number: its, case_index: index }) => !this.outbox.own.has(its) && index !== null);
+    const others = news.filter(({ reviewer }) => reviewer !== this.reviewer);
+    for (const { finding, state, case_index: index } of news) {
+      if (finding && state) await this.page.learnState({ id: finding, state, case_index: index });
+    }
+    // one on a whole case, or one that was taken back, does not say which findings it is about
+    const whole = news.filter(({ finding, state }) => !finding || !state);
+    for (const index of new Set(whole.map((decision) => decision.case_index))) await this.page.reload(index);
     if (!others.length) return;
     const { reviewer, verdict } = others.at(-1);
     const more = others.length > 1 ? ` and ${others.length - 1} more` : "";
@@ -157,6 +164,11 @@ export class Deciding {
   #measured(progress) {
     this.progress = progress;
     this.page.showProgress(progress);
+  }
+
+  #notSeen() {
+    this.page.toast("Not decided: the picture is not there yet.");
+    return true;
   }
 
   #cannot() {

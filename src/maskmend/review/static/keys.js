@@ -52,6 +52,8 @@ const NOT_IN_EDIT = new Set([
   "side", "difference", "toggle", "decided", "view3d", "search",
 ]);
 
+const ONCE = new Set(["accept", "reject", "unsure", "undo", "acceptCase", "rejectCase", "edit", "comment", "editStore"]);
+
 /** Of the mouse and the picture, for the help alone. */
 export const GESTURES = [
   ["↑ ↓ Home End", "In the list", "Move"],
@@ -69,9 +71,12 @@ export const GESTURES = [
  */
 export function listen(act, state) {
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || document.querySelector("dialog[open]") || isWriting(event.target)) return;
     const { editing, single } = state();
+    const leaves = editing && event.key === "Escape";
+    if (event.defaultPrevented || document.querySelector("dialog[open]") || (isWriting(event.target) && !leaves)) return;
     const action = actionOf(event, editing, single);
+    // a key that is held must not decide on what nobody has seen
+    if (event.repeat && ONCE.has(action)) return;
     if (action && act(action) !== false) event.preventDefault();
   });
 }
@@ -100,5 +105,5 @@ function nameOf(event) {
 }
 
 function isWriting(target) {
-  return target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio]), [contenteditable]");
+  return target instanceof Element && target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio]), [contenteditable]");
 }

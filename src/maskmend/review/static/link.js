@@ -33,7 +33,7 @@ export class Link {
       await this.#ask();
       if (this.down) {
         this.#set(null);
-        this.hooks.back();
+        await this.hooks.back();
       }
     } catch (error) {
       if (!this.failed(error)) console.warn(error.message);

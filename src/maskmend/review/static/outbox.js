@@ -18,6 +18,7 @@ export class Outbox {
     this.sending = false;
     this.blocked = false;
     this.last = 0; // number of the newest decision heard of
+    this.own = new Set(); // numbers of decisions whose answers came: nothing more is to be learnt of them
   }
 
   get waiting() {
@@ -84,6 +85,7 @@ export class Outbox {
       return;
     }
     this.heard(answer.decision);
+    this.own.add(answer.decision);
     this.#shift();
     this.hooks.stored(item, answer);
   }

@@ -9,84 +9,93 @@ const IGNORED = 255;
  * Returns Map class -> [x0, y0, x1, y1, ...] in pixels.
  */
 export function outline(labels, height, width) {
-  const box = boundsOf(labels, height, width);
-  const runs = new Map();
-  if (!box) return runs;
-  const add = (owner, x0, y0, x1, y1) => {
-    if (!runs.has(owner)) runs.set(owner, []);
-    runs.get(owner).push(x0, y0, x1, y1);
-  };
-  uprightRuns(labels, width, box, add);
-  levelRuns(labels, height, width, box, add);
-  return runs;
+  const { bytes, words, stride } = framed(labels, height, width);
+  const tracer = new Tracer(stride);
+  const perRow = stride / 4;
+  // the row below the last one is empty, and ends all runs
+  for (let y = 0; y <= height; y++) {
+    const row = (y + 1) * perRow;
+    let changed = false;
+    for (let word = 0; word < perRow; word++) {
+      // four pixels that are as those above them begin and end no run, if the one before is so too
+      const differs = words[row + word] !== words[row + word - perRow];
+      if (differs || changed) tracer.trace(bytes, y, word * 4, word * 4 + 4);
+      changed = differs;
+    }
+    tracer.endRow(y);
+  }
+  return tracer.runs;
 }
 
-/** One Path2D of runs, to be stroked. */
-export function pathOf(runs) {
+/** One Path2D of runs, to be stroked; dx and dy are added. */
+export function pathOf(runs, dx = 0, dy = 0) {
   const path = new Path2D();
   for (let i = 0; i < runs.length; i += 4) {
-    path.moveTo(runs[i], runs[i + 1]);
-    path.lineTo(runs[i + 2], runs[i + 3]);
+    path.moveTo(runs[i] + dx, runs[i + 1] + dy);
+    path.lineTo(runs[i + 2] + dx, runs[i + 3] + dy);
   }
   return path;
 }
 
-/** Smallest box of all that is a class: {top, bottom, left, right}, ends excluded, or null. */
-function boundsOf(labels, height, width) {
-  let top = height, bottom = 0, left = width, right = 0;
-  for (let y = 0; y < height; y++) {
-    const row = y * width;
-    let first = 0;
-    while (first < width && isNothing(labels[row + first])) first++;
-    if (first === width) continue;
-    let last = width - 1;
-    while (isNothing(labels[row + last])) last--;
-    top = Math.min(top, y);
-    bottom = y + 1;
-    left = Math.min(left, first);
-    right = Math.max(right, last + 1);
-  }
-  return bottom ? { top, bottom, left, right } : null;
+/** The labels within a frame of background, rows as whole 32-bit words: four are compared at once. */
+function framed(labels, height, width) {
+  const stride = 4 * Math.ceil((width + 1) / 4);
+  const bytes = new Uint8Array((height + 2) * stride);
+  for (let y = 0; y < height; y++) bytes.set(labels.subarray(y * width, (y + 1) * width), (y + 1) * stride);
+  return { bytes, words: new Uint32Array(bytes.buffer), stride };
 }
 
-const isNothing = (value) => value === 0 || value === IGNORED;
+/** Collects runs while rows are read from above. */
+class Tracer {
+  constructor(stride) {
+    this.stride = stride;
+    this.runs = new Map();
+    this.owners = new Uint8Array(stride); // of the upright edge on the left of each column
+    this.starts = new Int32Array(stride);
+    this.owner = 0; // of the level edge above this row that is being followed
+    this.start = 0;
+    this.end = 0;
+  }
 
-/** Edges between left and right neighbours; a run goes on while its class stays. */
-function uprightRuns(labels, width, { top, bottom, left, right }, add) {
-  const owners = new Uint8Array(right + 1);
-  const starts = new Int32Array(right + 1);
-  for (let y = top; y < bottom; y++) {
-    let before = 0;
-    for (let x = left; x <= right; x++) {
-      let here = x < right ? labels[y * width + x] : 0;
-      if (here === IGNORED) here = 0;
-      const owner = here === before ? 0 : Math.max(here, before);
-      before = here;
-      if (owner === owners[x]) continue;
-      if (owners[x]) add(owners[x], x, starts[x], x, y);
-      owners[x] = owner;
-      starts[x] = y;
+  /** Columns first..end-1 of row y; those that were left out are as in the row above. */
+  trace(bytes, y, first, end) {
+    const { stride, owners, starts } = this;
+    if (this.owner && first > this.end) this.#closeLevel(y);
+    const row = (y + 1) * stride;
+    for (let x = first; x < end; x++) {
+      const here = known(bytes[row + x]);
+      const above = known(bytes[row + x - stride]);
+      const before = x ? known(bytes[row + x - 1]) : 0;
+      const upright = here === before ? 0 : Math.max(here, before);
+      if (upright !== owners[x]) {
+        if (owners[x]) this.#add(owners[x], x, starts[x], x, y);
+        owners[x] = upright;
+        starts[x] = y;
+      }
+      const level = here === above ? 0 : Math.max(here, above);
+      if (level !== this.owner) {
+        this.end = x;
+        if (this.owner) this.#closeLevel(y);
+        this.owner = level;
+        this.start = x;
+      }
     }
+    this.end = end;
   }
-  for (let x = left; x <= right; x++) if (owners[x]) add(owners[x], x, starts[x], x, bottom);
+
+  endRow(y) {
+    if (this.owner) this.#closeLevel(y);
+  }
+
+  #closeLevel(y) {
+    this.#add(this.owner, this.start, y, this.end, y);
+    this.owner = 0;
+  }
+
+  #add(owner, x0, y0, x1, y1) {
+    if (!this.runs.has(owner)) this.runs.set(owner, []);
+    this.runs.get(owner).push(x0, y0, x1, y1);
+  }
 }
 
-/** Edges between upper and lower neighbours. */
-function levelRuns(labels, height, width, { top, bottom, left, right }, add) {
-  for (let y = top; y <= bottom; y++) {
-    let owner = 0, start = left;
-    for (let x = left; x < right; x++) {
-      let above = y > top ? labels[(y - 1) * width + x] : 0;
-      let below = y < bottom ? labels[y * width + x] : 0;
-      if (above === below && owner === 0) continue;
-      if (above === IGNORED) above = 0;
-      if (below === IGNORED) below = 0;
-      const next = above === below ? 0 : Math.max(above, below);
-      if (next === owner) continue;
-      if (owner) add(owner, start, y, x, y);
-      owner = next;
-      start = x;
-    }
-    if (owner) add(owner, start, y, right, y);
-  }
-}
+const known = (value) => (value === IGNORED ? 0 : value);

@@ -60,16 +60,22 @@ export class Pictures {
     return { ...image, labels };
   }
 
+  /** How many pictures of so many bytes are fetched ahead: all of them must have room at once. */
+  #reach(bytes) {
+    return Math.min(AHEAD, Math.max(2, Math.floor((0.6 * MEMORY) / bytes)));
+  }
+
   /**
    * Fetch ahead; what was asked for ahead before and is not in the list is stopped.
    * findings: the next ones.  around: further places of the case that is seen.  windowOf: meta ->
-   * window.  now: place that is waited for, never stopped.
+   * window.  now: place that is looked at, bytes: of its picture and labels.
    */
-  ahead({ findings, around, windowOf, decided, now }) {
-    const jobs = findings.slice(0, AHEAD).map((finding) => () => this.#fetchFinding(finding, windowOf, decided));
+  ahead({ findings, around, windowOf, decided, now, bytes }) {
+    const next = findings.slice(0, this.#reach(bytes));
+    const jobs = next.map((finding) => () => this.#fetchFinding(finding, windowOf, decided));
     const near = around.map(({ place, window }) => () => this.slice(place, window, decided, "low"));
     this.wanted = [...jobs.slice(0, 2), ...near, ...jobs.slice(2)];
-    const cases = new Set([now.index, ...findings.slice(0, AHEAD).map((finding) => finding.case_index)]);
+    const cases = new Set([now.index, ...next.map((finding) => finding.case_index)]);
     const keys = [...this.cache.entries.keys()];
     this.cache.abandon(new Set(keys.filter((key) => cases.has(Number(key.split(" ")[1])))));
     while (this.busy < LANES && this.wanted.length) this.#lane();

@@ -1,6 +1,6 @@
 /** The list of findings, best first: only the rows in sight exist, and pages come as they are needed. */
 
-import { getQueue, Unreachable } from "./api.js";
+import { getQueue } from "./api.js";
 import { element, setText } from "./dom.js";
 import { sentence, sizeOf, stateName, structureName, sureness, whatOf } from "./words.js";
 
@@ -127,8 +127,8 @@ export class Queue {
     }
     try {
       await this.loading.get(page);
-    } catch (error) {
-      if (!(error instanceof Unreachable) && error.name !== "AbortError") throw error;
+    } catch {
+      // `failed` has been told
     }
   }
 

@@ -128,7 +128,8 @@ export class Viewer {
     context.imageSmoothingEnabled = false;
     if (kind === "difference") {
       context.globalAlpha = options.opacity;
-      context.drawImage(this.#layer("difference", () => this.#difference()), 0, 0);
+      const found = this.#layer("difference", () => this.#difference());
+      if (found) context.drawImage(found.canvas, found.left, found.top);
       context.globalAlpha = 1;
       this.#strokeOutlines("given", ratio, 1.25);
     } else if (options.style === "fill") {
@@ -177,12 +178,16 @@ export class Viewer {
       return;
     }
     const path = this.#layer("mark", () => {
-      const { labels, finding } = this.picture;
-      const mask = maskOf(labels.planes[finding.plane].numbers, finding.number);
-      return pathOf(outline(mask, labels.height, labels.width).get(1) ?? []);
+      const { labels, finding, box } = this.picture;
+      if (!box.length) return new Path2D();
+      const [[top, bottom], [left, right]] = box;
+      const mask = maskOf(labels.planes[finding.plane].numbers, labels.width, finding.number, box);
+      return pathOf(outline(mask, bottom - top, right - left).get(1) ?? [], left, top);
     });
-    this.#stroke(path, "rgb(0 0 0 / 75%)", 3.5, ratio);
-    this.#stroke(path, "#ffffff", 1.5, ratio);
+    // a rim of few pixels must not disappear below its own outline
+    const width = Math.min(Math.max(this.view.scale * 0.3, 0.75), 1.5);
+    this.#stroke(path, "rgb(0 0 0 / 75%)", 2.3 * width, ratio);
+    this.#stroke(path, "#ffffff", width, ratio);
   }
 
   /** The corners of the finding's box: an outline of it would hide the structure's own. */
@@ -273,15 +278,23 @@ export class Viewer {
   }
 
   #outlines(kind) {
-    const { height, width } = this.picture.labels;
     const drawn = this.#labels(kind).map((labels, plane) => {
       const colours = this.hooks.colours(plane);
-      const found = [...outline(labels, height, width)].filter(([value]) => colours[value]);
-      return found.map(([value, runs]) => ({ path: pathOf(runs), colour: colours[value] }));
+      const paths = kind === "edited" ? pathsOf(labels, this.picture.labels) : this.#keptPaths(kind, plane);
+      return [...paths].filter(([value]) => colours[value]).map(([value, path]) => ({ path, colour: colours[value] }));
     });
     // the plane of the finding lies on top
     const own = this.picture.finding?.plane ?? 0;
     return [...drawn.toSpliced(own, 1), drawn[own]].flat();
+  }
+
+  /** Outlines of labels that stay as they are: kept as long as these. */
+  #keptPaths(kind, plane) {
+    const { labels } = this.picture;
+    labels.paths ??= new Map();
+    const key = `${kind} ${plane}`;
+    if (!labels.paths.has(key)) labels.paths.set(key, pathsOf(labels.planes[plane][kind], labels));
+    return labels.paths.get(key);
   }
 
   #fill(kind) {
@@ -293,7 +306,8 @@ export class Viewer {
   #difference() {
     const { labels, finding } = this.picture;
     const shown = labels.planes.map((_, plane) => this.hooks.colours(plane).map(Boolean));
-    return canvasOf(differenceImage(labels.planes, shown, finding, labels.height, labels.width));
+    const found = differenceImage(labels.planes, shown, finding, labels.width);
+    return found && { canvas: canvasOf(found.image), left: found.left, top: found.top };
   }
 
   #listen() {
@@ -432,6 +446,11 @@ export class Viewer {
     paint(start);
     return { move: paint, end: () => this.hooks.stroked?.(edit.endStroke()) };
   }
+}
+
+/** class -> Path2D of its outline.  labels: Uint8Array of a picture of {height, width}. */
+function pathsOf(labels, { height, width }) {
+  return new Map([...outline(labels, height, width)].map(([value, runs]) => [value, pathOf(runs)]));
 }
 
 function canvasOf(image) {

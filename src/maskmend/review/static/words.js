@@ -40,7 +40,7 @@ export function number(value, digits = 3) {
 }
 
 export const percent = (value) =>
-  value === null || value === undefined ? "–" : `${Number((value * 100).toPrecision(value > 0.0995 ? 3 : 2))} %`;
+  value === null || value === undefined ? "–" : `${Number((value * 100).toPrecision(value > 0.0995 ? 3 : 2))}\u00a0%`;
 
 /** mm³ above a thousand are said in ml. */
 export function sizeOf({ size, unit }) {
