@@ -12,8 +12,9 @@ trained (`review_data.py`).  For each run:
 - next: from the key press (accept, reject, unsure in turn) until the next finding is on the
   screen, 200 times, the page having had --pause seconds for what it fetches in advance;
 - hurried: the same without any pause, a key as soon as a picture is there;
-- stored: from sending a decision to the end of the answer, by the browser's own clock, of those
-  same decisions; the server answers when they are on the disk;
+- stored: from sending one of the decisions of `next` to the end of the answer, by the browser's
+  own clock; the server answers when it is on the disk; stored_hurried: of those of `hurried`, when
+  the server also makes the pictures that are fetched in advance;
 - memory: of the server's process in MiB after all that, the highest resident set as the kernel
   counts it (peak; the pages of mapped files are in it) and the highest PSS of samples every
   0.2 s (pss).
@@ -208,7 +209,9 @@ def measure(browser: Any, run: Run, decisions: int, pause: float) -> dict[str, A
                 raise RuntimeError(f"{2 * decisions} decisions were made, {len(sent)} sent")
             memory = server.memory()
             page.context.close()
-    times = {"ready": ready, "first": first, "next": after, "hurried": hurried, "stored": sent}
+    # they are sent one after the other, in the order of the keys
+    times = {"ready": ready, "first": first, "next": after, "hurried": hurried,
+             "stored": sent[:decisions], "stored_hurried": sent[decisions:]}  # fmt: skip
     return {**{name: summary(values) for name, values in times.items()}, "memory": memory}
 
 
@@ -236,8 +239,8 @@ def show(name: str, described: str, figures: dict[str, Any]) -> None:
     for measured, values in figures.items():
         if measured not in ("memory", "bars", "findings", "cases"):
             text = ", ".join(f"{key} {values[key]:.1f}" for key in ("median", "p95", "worst"))
-            print(f"  {measured:8} {text} ms ({values['count']})")
-    print("  memory   " + ", ".join(f"{k} {v:.0f} MiB" for k, v in figures["memory"].items()))
+            print(f"  {measured:14} {text} ms ({values['count']})")
+    print("  memory         " + ", ".join(f"{k} {v:.0f} MiB" for k, v in figures["memory"].items()))
     for bar, values in figures["bars"].items():
         verdict = "held" if values["held"] else "NOT HELD"
         print(f"  {bar}: {values['measured']:.1f} of at most {values['bar']:.0f}: {verdict}")

@@ -18,6 +18,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from maskmend import stages
+from maskmend.review.serving import STATIC
+
+from .browser import Server, chromium, visit
+from .conftest import make_volumes
 
 ROOT = Path(__file__).parents[2]
 CSP = (
@@ -25,11 +32,6 @@ CSP = (
     "connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-CHROMIUM = (
-    "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 PAGE = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>view</title>
 <link rel="stylesheet" href="/page.css"><script type="module" src="/page.js"></script></head>
 <body><main id="here"></main></body></html>"""
@@ -85,17 +87,10 @@ def bundle(bundling: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> st
     return text
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    path = shutil.which("chromium")
-    if path is None:
-        _unless_in_ci("no chromium: the 3D view is not looked at in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=list(CHROMIUM))
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 def _nifti(volume: np.ndarray[Any, Any]) -> bytes:
@@ -172,7 +167,7 @@ def site(bundle: str) -> Iterator[Site]:
 class Tab:
     """A page that keeps what it complained of and which addresses it asked for."""
 
-    def __init__(self, page: Any, site: Site) -> None:
+    def __init__(self, page: Page, site: Site) -> None:
         self.page = page
         self.complaints: list[str] = []
         self.asked: list[str] = []
@@ -197,7 +192,7 @@ class Tab:
 
 
 @pytest.fixture
-def tab(browser: Any, site: Site) -> Iterator[Tab]:
+def tab(browser: Browser, site: Site) -> Iterator[Tab]:
     context = browser.new_context(viewport={"width": 1000, "height": 700})
     tab = Tab(context.new_page(), site)
     yield tab
@@ -314,6 +309,32 @@ def test_what_cannot_be_shown_says_why(tab: Tab, changes: dict[str, Any], messag
     failed = "o => view3d.show3d(document.getElementById('here'), o).catch(error => error.message)"
     assert message in tab.page.evaluate(failed, {**OPTIONS, **changes})
     assert tab.page.locator("#here").inner_html() == ""
+
+
+@pytest.mark.slow
+def test_the_page_shows_a_finding_of_a_volume(browser: Browser, tmp_path: Path) -> None:
+    if not (STATIC / "view3d.js").exists():
+        _unless_in_ci("this installation was built without the 3D view")
+    run = make_volumes(tmp_path)[0]
+    stages.rank(run)
+    server = Server(run.root)
+    try:
+        with visit(browser, server) as seen:
+            seen.open()
+            seen.press("v")
+            seen.page.locator("[data-view3d=ready]").wait_for()
+            # what the finding would become, where it is
+            place = seen.page.locator("#volume output").text_content()
+            png = seen.page.locator("#volume canvas").screenshot()
+            picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+            assert (np.ptp(picture, axis=2) > 60).sum() > 1000
+            assert place is not None
+            assert place.split(" · ")[-1] in run.dataset.scheme.structures
+            seen.press("v")
+            assert seen.page.locator("#volume canvas").count() == 0
+            assert seen.page.locator("#volume").is_hidden()
+    finally:
+        server.kill()
 
 
 def test_the_bundle_has_the_licences_and_nothing_that_the_policy_forbids(bundle: str) -> None:
