@@ -327,6 +327,12 @@ def rank(
     least_pixels: Annotated[
         int | None, typer.Option(help="Findings with fewer pixels are left out.")
     ] = None,
+    all_scores: Annotated[
+        bool,
+        typer.Option(
+            "--all-scores", help="Also those scores of large volumes that look at every voxel."
+        ),
+    ] = False,
     cluster: Cluster = None,
 ) -> None:
     """Say what is wrong, where, and of which kind, best to look at first."""
@@ -334,7 +340,11 @@ def rank(
     from maskmend.progress import Bar
     from maskmend.summaries import findings_by_type
 
-    opened = _reopen(run, {"rank.tolerance": tolerance, "rank.least_pixels": least_pixels})
+    changes = {
+        "rank.tolerance": tolerance, "rank.least_pixels": least_pixels,
+        "rank.all_scores": "always" if all_scores else None,
+    }  # fmt: skip
+    opened = _reopen(run, changes)
     with Bar() as bar, _workers(cluster) as workers:
         found = stages.rank(opened, bar, workers)
     typer.echo("\n" + findings_by_type(found))
