@@ -203,7 +203,8 @@ def read_array(path: Path, mmap: bool = False) -> NDArray[Any]:
             got=str(error),
             remedy="Delete the file and compute it again, or restore it from its source.",
         ) from error
-    return array
+    # as a plain array: each slice of a `memmap` costs microseconds that threads wait for
+    return array.view(np.ndarray)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -389,6 +389,9 @@ class Run:
         for plane, name in enumerate(self.dataset.scheme.planes):
             stem = self.root / "noise_maps" / name / case.id
             noise_maps.write_noise_map(stem, flagged[plane], grid)
+        if flagged.ndim > 3:
+            # four stages read it, and unpacking takes longer than all that they do with it
+            files.write_array(self._flagged(case), np.asarray(flagged, bool))
 
     def write_masks_table(self, rows: list[list[Any]]) -> None:
         """masks.csv, worst agreement first, NaN (no mask) last.  rows: as MASKS_HEADER says."""
@@ -396,12 +399,18 @@ class Run:
         files.write_csv(self.root / "masks.csv", MASKS_HEADER, ordered)
 
     def read_noise_map(self, case: Case) -> BoolArray:
-        """(planes, *S) bool."""
+        """(planes, *S) bool; of a volume read-only, kept unpacked in the run."""
+        if self._flagged(case).exists():
+            kept: BoolArray = files.read_array(self._flagged(case), mmap=True)
+            return kept
         folder = self.root / "noise_maps"
         planes = self.dataset.scheme.planes
         maps = [noise_maps.read_noise_map(folder / name / case.id) for name in planes]
         # no copy of a single one, which may be large
         return maps[0][None] if len(maps) == 1 else np.stack(maps)
+
+    def _flagged(self, case: Case) -> Path:
+        return self.root / "working" / "flagged" / f"{case.id}.npy"
 
     def read_masks_table(self) -> list[dict[str, str]]:
         return files.read_csv(self.root / "masks.csv")

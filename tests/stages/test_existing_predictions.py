@@ -522,8 +522,8 @@ def test_an_array_that_can_be_mapped_is_not_copied(
     run = audit(source, tmp_path, folder)
     assert not list((run.root / "probabilities").glob("*.npy"))
     probs = run.read_probabilities(run.cases[0])
-    assert isinstance(probs, np.memmap)
-    assert Path(str(probs.filename)) == folder / f"{run.cases[0].id}.npy"
+    assert isinstance(probs.base, np.memmap)
+    assert Path(str(probs.base.filename)) == folder / f"{run.cases[0].id}.npy"
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.uint16])

@@ -16,7 +16,7 @@ from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelSchem
 ORDINARY_SHARE = 0.3
 """Share of the masks, the best agreeing ones, that tell at least what is ordinary."""
 
-_BLOCK_PIXELS = 1 << 15
+_BLOCK_PIXELS = 1 << 18
 _INFINITE_HALF = 0x7C00
 
 LEAST_ORDINARY = 0.01

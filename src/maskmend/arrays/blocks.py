@@ -24,8 +24,9 @@ MAX_CLASSES = 254
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[Any]
 
-_BLOCK_VALUES = 1 << 18
-_BLOCK_PIXELS = (1 << 9, 1 << 17)
+# smaller ones fit into nearer caches, but threads then wait for each other's interpreter lock
+_BLOCK_VALUES = 1 << 20
+_BLOCK_PIXELS = (1 << 9, 1 << 18)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
@@ -42,7 +43,7 @@ BINS = 256
 BAND = 0.1
 """Width of the band around the foreground, in share of the radius of a disc or ball as large."""
 
-_BLOCK_PIXELS = 1 << 17
+_BLOCK_PIXELS = 1 << 20
 
 Part = tuple[slice, ...]
 """Which pixels of a case, along each axis."""
@@ -211,19 +212,29 @@ class _Mask:
     def count_flagged(self) -> int:
         return sum(int(np.count_nonzero(self.flagged_for(part))) for part in self.blocks())
 
-    def distribution(self) -> tuple[Softmin, IntArray]:
+    def distribution(self, threads: int = 1) -> tuple[Softmin, IntArray]:
         """Sums over all judged pixels, and their histogram by probability, (2, BINS)."""
         levels = _levels(self.probs.dtype)
         if levels is None:
             return self._distribution_of_pixels()
-        counts = np.zeros((2, len(levels)), np.int64)
-        for part in self.blocks():
+        parts = list(self.blocks())
+        count = partial(self._count_levels, len(levels))
+        if threads == 1:
+            return self._weigh(levels, count(parts))
+        with ThreadPoolExecutor(threads) as pool:
+            counts = pool.map(count, [parts[k::threads] for k in range(threads)])
+            return self._weigh(levels, reduce(add, counts))
+
+    def _count_levels(self, levels: int, parts: Sequence[Part]) -> IntArray:
+        """Pixels not given and given, by the bits of what is stored, (2, levels)."""
+        counts = np.zeros((2, levels), np.int64)
+        for part in parts:
             labels, codes = self.given[part], self.probs[part].view(f"u{self.probs.itemsize}")
             for row, pixels in enumerate((labels != IGNORED, labels == self.value)):
                 chosen = codes.ravel() if pixels.all() else codes[pixels]
-                counts[row] += np.bincount(chosen, minlength=len(levels))
+                counts[row] += np.bincount(chosen, minlength=levels)
         counts[0] -= counts[1]
-        return self._weigh(levels, counts)
+        return counts
 
     def _weigh(self, levels: NDArray[Any], counts: IntArray) -> tuple[Softmin, IntArray]:
         """What `distribution` gives, of pixels counted by what is stored for them.
@@ -240,7 +251,7 @@ class _Mask:
             sums += Softmin(float(values @ weights), float(weights.sum()))
         histogram = np.zeros((2, BINS), np.int64)
         for row, pixels in zip(histogram, counts, strict=True):
-            np.add.at(row, self._bins(levels), pixels)
+            np.add.at(row, probability_bins(levels), pixels)
         return sums, histogram
 
     def _distribution_of_pixels(self) -> tuple[Softmin, IntArray]:
@@ -249,7 +260,9 @@ class _Mask:
             labels = self.given[part]
             taking = labels != IGNORED
             # an ignored pixel may have no probability at all
-            bins = self._bins(self.probs[part][taking]) + BINS * (labels[taking] == self.value)
+            bins = probability_bins(self.probs[part][taking]) + BINS * (
+                labels[taking] == self.value
+            )
             histogram += np.bincount(bins, minlength=2 * BINS)
             sums += softmin_sums(self.confidence(part)[taking])
         return sums, histogram.reshape(2, BINS)
@@ -298,12 +311,6 @@ class _Mask:
         rest: NDArray[Any] = np.subtract(one, probs, dtype=probs.dtype)
         return rest
 
-    def _bins(self, probs: NDArray[Any]) -> NDArray[np.intp]:
-        scaled = probs.astype(np.float64) * ((BINS - 1) / self.scale)
-        np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled)
-        bins: NDArray[np.intp] = scaled.astype(np.intp)
-        return bins
-
     def _margins(self, part: Part, wrong: BoolArray) -> float:
         if self.classes is None:
             foreground = self.probs[part][wrong].astype(np.float64) / self.scale
@@ -313,6 +320,26 @@ class _Mask:
         better = pixels[(self.predicted[part][wrong], *places)].astype(np.float64)
         worse = pixels[(self.given[part][wrong], *places)].astype(np.float64)
         return float((better - worse).sum()) / self.scale
+
+
+def probability_bins(probs: NDArray[Any]) -> NDArray[np.intp]:
+    """The bin, 0 .. BINS - 1, of each probability.
+
+    probs: (N,), floats in [0, 1], or uint8 / uint16 with the largest value for probability 1.
+    """
+    scale = 1.0 if probs.dtype.kind == "f" else float(np.iinfo(probs.dtype).max)
+    scaled = probs.astype(np.float64) * ((BINS - 1) / scale)
+    np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled)
+    bins: NDArray[np.intp] = scaled.astype(np.intp)
+    return bins
+
+
+def judged_histogram(case: JudgedCase, structure: int, threads: int = 1) -> IntArray:
+    """Judged pixels of a structure by stated probability, (2, BINS): not given to it, and given.
+
+    As in `MaskCounts`, without all else that is counted there.
+    """
+    return _Mask(case, structure).distribution(threads)[1]
 
 
 def _levels(dtype: np.dtype[Any]) -> NDArray[Any] | None:

@@ -9,8 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.arrays.ranking import BINS, calibrate
-from maskmend.core import QUIET, BoolArray, Case, FloatArray, IntArray, LabelArray, Listener
+from maskmend.arrays.agreement import count_pairs
+from maskmend.arrays.correction import suggested_where
+from maskmend.arrays.ranking import (
+    BINS,
+    JudgedCase,
+    calibrate,
+    judged_histogram,
+    probability_bins,
+)
+from maskmend.core import (
+    IGNORED,
+    QUIET,
+    BoolArray,
+    Case,
+    FloatArray,
+    IntArray,
+    LabelArray,
+    Listener,
+)
+from maskmend.datasets import read_grid
 from maskmend.execute import Workers, spans
 from maskmend.judging import mended
 from maskmend.store import Run
@@ -52,7 +70,10 @@ def measure(run: Run, workers: Workers, listener: Listener = QUIET) -> Measured:
     is a pixel of this stated probability really of the structure.
     """
     counted: list[list[Counted | None]] = []
-    for some in workers.each(partial(_count_span, run), spans(run.cases, workers)):
+    pieces = spans(run.cases, workers)
+    # where there are fewer cases than cores, several work on one
+    threads = max(workers.count // max(len(pieces), 1), 1)
+    for some in workers.each(partial(_count_span, run, threads), pieces):
         counted += some
         listener.case("report", len(counted), len(run.cases))
     names, doubted = run.dataset.scheme.structures, run.doubted()
@@ -94,44 +115,77 @@ def _expected(of: Counted, calibrated: FloatArray) -> tuple[float, float]:
     return now, after
 
 
-def _count_span(run: Run, span: range) -> list[list[Counted | None]]:
-    return [_count_case(run, case) for case in run.cases[span.start : span.stop]]
+def _count_span(run: Run, threads: int, span: range) -> list[list[Counted | None]]:
+    return [_count_case(run, case, threads) for case in run.cases[span.start : span.stop]]
 
 
-def _count_case(run: Run, case: Case) -> list[Counted | None]:
+def _count_case(run: Run, case: Case, threads: int) -> list[Counted | None]:
     """Of each structure; None where nobody looked for it, or all of it is ignored."""
-    scheme = run.dataset.scheme
-    given, probs = run.read_given(case), run.read_probabilities(case)
-    after, predicted = mended(given, run.read_noise_map(case), probs), run.read_predicted(case)
+    scheme, given, flagged = run.dataset.scheme, run.read_given(case), run.read_noise_map(case)
+    probs, predicted = run.read_probabilities(case), run.read_predicted(case)
+    judged = JudgedCase(given, predicted, flagged, probs, scheme, read_grid(case).steps)
+    planes = [
+        _PlaneChange.of(*each, probs[number] if scheme.overlapping else probs)
+        for number, each in enumerate(zip(given, flagged, predicted, strict=True))
+    ]
     rows: list[Counted | None] = []
     for number, name in enumerate(scheme.structures):
-        judged = ~scheme.ignored_mask(given, name)
-        if name in case.unlabelled or not judged.any():
+        plane = planes[number if scheme.overlapping else 0]
+        if name in case.unlabelled or not plane.pairs.any():
             rows.append(None)
-            continue
-        masks = [scheme.structure_mask(labels, name)[judged]
-                 for labels in (given, after, predicted)]  # fmt: skip
-        # an ignored pixel may have no probability at all
-        bins = _bins(probs[number if scheme.overlapping else number + 1][judged])
-        histograms = [np.bincount(some, minlength=BINS).astype(np.int32)
-                      for some in (bins, bins[masks[0]], bins[masks[1]])]  # fmt: skip
-        nothing = not masks[2].any()
-        empty = (nothing and not masks[0].any(), nothing and not masks[1].any())
-        rows.append(Counted(_change(masks[0], masks[1]), empty, *histograms))
+        else:
+            value = 1 if scheme.overlapping else number + 1
+            channel = probs[number if scheme.overlapping else value]
+            rows.append(
+                _count_mask(plane, value, channel, judged_histogram(judged, number, threads))
+            )
     return rows
 
 
-def _bins(probs: NDArray[Any]) -> NDArray[np.uint8]:
-    """The bin of each stated probability.  probs: (N,), or integers with the largest for 1."""
-    scale = (BINS - 1) / (np.iinfo(probs.dtype).max if probs.dtype.kind == "u" else 1)
-    scaled = np.multiply(probs, scale, dtype=np.float32)
-    return np.clip(np.rint(scaled, out=scaled), 0, BINS - 1, out=scaled).astype(np.uint8)
+@dataclass(frozen=True, eq=False)
+class _PlaneChange:
+    """What mending changes in one plane.
+
+    pairs: (256, 256), judged pixels by given and predicted value.  places: of the pixels that
+    change, their indices along each axis.  old, new: their values, (pixels,).
+    """
+
+    pairs: IntArray
+    places: tuple[NDArray[np.intp], ...]
+    old: LabelArray
+    new: LabelArray
+
+    @classmethod
+    def of(
+        cls, given: LabelArray, flagged: BoolArray, predicted: LabelArray, classes: NDArray[Any]
+    ) -> _PlaneChange:
+        """classes: probabilities of the plane's classes, or of its foreground alone."""
+        pairs = count_pairs(given, predicted)
+        pairs[IGNORED] = 0
+        places = np.nonzero(flagged)
+        old = given[places]
+        if not old.size:
+            return cls(pairs, places, old, old)
+        new = suggested_where(given, flagged, classes, ignore=IGNORED)
+        return cls(pairs, places, old, new.astype(np.uint8, copy=False))
 
 
-def _change(before: BoolArray, after: BoolArray) -> float:
-    """1 - Dice; 0 of two empty masks."""
-    total = np.count_nonzero(before) + np.count_nonzero(after)
-    return float(np.count_nonzero(before != after) / total) if total else 0.0
+def _count_mask(
+    plane: _PlaneChange, value: int, channel: NDArray[Any], histogram: IntArray
+) -> Counted:
+    """value: of the structure in its plane.  channel: its probabilities, (*S)."""
+    lost, won = plane.old == value, plane.new == value
+    before = int(plane.pairs[value].sum())
+    kept = before - int(np.count_nonzero(lost))
+    mine = kept + int(np.count_nonzero(won))
+    bins = probability_bins(channel[plane.places])
+    gained, gone = (np.bincount(bins[which], minlength=BINS) for which in (won, lost))
+    nothing = not plane.pairs[:, value].any()
+    return Counted(
+        change=1 - 2 * kept / (before + mine) if before + mine else 0.0,
+        empty=(nothing and not before, nothing and not mine), everywhere=histogram.sum(axis=0),
+        given=histogram[1], mended=histogram[1] - gone + gained,
+    )  # fmt: skip
 
 
 def suggested(run: Run, case: Case) -> tuple[LabelArray, LabelArray, BoolArray]:
