@@ -606,3 +606,18 @@ def test_a_ranking_that_takes_more_than_can_be_flagged_takes_all_of_that(
     assert search.confident is not None
     assert error_counts(search.confident)[0, 1] == 150
     assert np.flatnonzero(search.flag(labels, probs)).tolist() == list(range(400, 450))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "uint8", "uint16"])
+def test_a_whole_block_of_certain_pixels_is_summed_exactly(engine: str, dtype: str) -> None:
+    # 2**46 units each: 2**17 of them do not fit in 63 bits
+    pixels = 3 << 18
+    kind = np.dtype(dtype)
+    certain = np.zeros((2, pixels), kind)
+    certain[0] = 1 if kind.kind == "f" else np.iinfo(kind).max
+    finder = ErrorFinder(2, engine=engine, with_statistics=True)
+    while not finder.ready:
+        finder.update(np.zeros(pixels, np.uint8), certain, case=0)
+        finder.finish()
+    assert finder.search.statistics().thresholds[0] == 1

@@ -26,7 +26,8 @@ Probabilities = NDArray[Any]
 
 # smaller ones fit into nearer caches, but threads then wait for each other's interpreter lock
 _BLOCK_VALUES = 1 << 20
-_BLOCK_PIXELS = (1 << 9, 1 << 18)
+# least pixels, and most of one class; of two that is half as many, from four on a quarter
+_BLOCK_PIXELS = (1 << 9, 1 << 19)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class ProbabilityKind:
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-# 46 fractional bits: 2**16 pixels of a block still fit in 63 bits
+SUMMABLE_PIXELS = 1 << 16
+"""Pixels whose probabilities add up in 63 bits, each in at most 2**46 units."""
+
 _KINDS = {
     "float16": ProbabilityKind(np.dtype(np.float16), 1, _FLOAT32, 1 << 46, 2e-3, 0.0),
     "float32": ProbabilityKind(_FLOAT32, 1, _FLOAT32, 1 << 46, 1e-4, 0.0),
@@ -188,7 +191,7 @@ class BlockReader:
         widen: writes (K, N) float16 to (K, N) float32.
         """
         low, high = _BLOCK_PIXELS
-        self.pixels = min(max(_BLOCK_VALUES // num_classes, low), high)
+        self.pixels = min(max(_BLOCK_VALUES // num_classes, low), high // min(num_classes, 4))
         self._kind = kind
         self._ignore = ignore
         self._contiguous = contiguous

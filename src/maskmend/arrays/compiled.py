@@ -176,10 +176,10 @@ def _widen(halves, values):
     return highest < 0x7C00
 
 
-@_kernel("void", "f8", "i8[::1]", "i8[::1]")
-def _sum_given(labels, probs, scale, sizes, sums):
+@_kernel("void", "i8", "f8", "i8[::1]", "i8[::1]")
+def _sum_given(labels, probs, start, scale, sizes, sums):
     own = np.empty(len(labels), probs.dtype)
-    _own(labels, probs, own)
+    _own_of(labels, probs, start, own)
     classes = len(probs)
     if classes <= _FEW:
         for k in range(classes):
@@ -479,8 +479,10 @@ def all_good(probs: Floats, low: float, high: float, whole: float, tolerance: fl
     return bool(_all_good(probs, real(low), real(high), real(whole), real(tolerance)))
 
 
-def sum_given(labels: Given, probs: Floats, scale: float, sizes: Counts, sums: Counts) -> None:
-    _sum_given(labels, probs, scale, sizes, sums)
+def sum_given(
+    labels: Given, probs: Floats, start: int, scale: float, sizes: Counts, sums: Counts
+) -> None:
+    _sum_given(labels, probs, start, scale, sizes, sums)
 
 
 def count_scores(labels: Given, probs: Floats, slots: Columns, bins: Bins, counts: Counts) -> None:

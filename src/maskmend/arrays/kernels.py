@@ -128,10 +128,15 @@ def all_good(probs: Floats, low: float, high: float, whole: float, tolerance: fl
         return bool((sums <= tolerance).all() and probs.min() >= low and probs.max() <= high)
 
 
-def sum_given(labels: Given, probs: Floats, scale: float, sizes: Counts, sums: Counts) -> None:
-    """Add pixels and whole units of self-confidence of each class to sizes and sums, (K,)."""
+def sum_given(
+    labels: Given, probs: Floats, start: int, scale: float, sizes: Counts, sums: Counts
+) -> None:
+    """Add pixels and whole units of self-confidence of each class to sizes and sums, (K,).
+
+    labels: (n,), of the pixels of probs, (K, N), from `start` on.
+    """
     for k in range(len(probs)):
-        own = probs[k][labels == k].astype(np.float64)
+        own = probs[k, start : start + len(labels)][labels == k].astype(np.float64)
         own *= scale
         sizes[k] += own.size
         sums[k] += own.astype(np.int64).sum()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from maskmend.arrays import kernels
 from maskmend.arrays.accumulate import Counts, Cuts, Doubles, Tally, combine
 from maskmend.arrays.blocks import (
+    SUMMABLE_PIXELS,
     Block,
     BlockReader,
     Labels,
@@ -179,11 +180,12 @@ class Counter:
     def _count_all(self, block: Block) -> None:
         plan, labels, probs = self._plan, block.labels, block.probs
         if "sums" in plan.counts:
-            sums = np.zeros_like(self._sizes)
             scale = float(plan.kind.unit // plan.kind.scale)
-            self._kernels.sum_given(labels, probs, scale, self._sizes, sums)
-            # the sums of a block fit in 63 bits, those of all cases may not
-            self._sums = [a + b for a, b in zip(self._sums, sums.tolist(), strict=True)]
+            for start in range(0, len(labels), SUMMABLE_PIXELS):
+                some, sums = labels[start : start + SUMMABLE_PIXELS], np.zeros_like(self._sizes)
+                self._kernels.sum_given(some, probs, start, scale, self._sizes, sums)
+                # these sums fit in 63 bits, those of all cases may not
+                self._sums = [a + b for a, b in zip(self._sums, sums.tolist(), strict=True)]
         if "confident" in plan.counts:
             self._errors += self._kernels.count_confident(
                 labels, probs, plan.cutoffs, self._sizes, self._joint

@@ -64,7 +64,7 @@ _PIECE_VALUES = 1 << 19
 _MOST_THREADS = 8
 
 # bytes of undecided pixels that all threads together remember from one pass to the next
-_MEMORY = 24 << 20
+_MEMORY = 22 << 20
 
 CaseArrays = tuple[Labels, Probabilities]
 
