@@ -13,7 +13,6 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,21 +224,19 @@ def test_only_learning_loads_what_is_slow() -> None:
     assert _loaded_by(*quick) & HEAVY == set()
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "import maskmend",
-        "import sys; sys.argv[1:] = ['--help']; import maskmend.cli as c; c.main()",
-    ],
-)
-def test_import_and_help_are_quick(code: str) -> None:
-    def seconds() -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-        return time.perf_counter() - start
-
-    # the best of several: a busy machine makes a start slower, never faster
-    assert min(seconds() for _ in range(5)) < 0.5
+def test_help_loads_no_array_library() -> None:
+    code = (
+        "import sys; sys.argv[1:] = ['--help']\n"
+        "import maskmend.cli as c\n"
+        "try: c.main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert {"maskmend", "typer"} <= loaded
+    # what makes a start slow, on any machine
+    assert loaded & (HEAVY | {"numpy", "scipy", "nibabel", "PIL", "pydantic"}) == set()
 
 
 def test_the_public_names_are_the_typed_ones() -> None:
