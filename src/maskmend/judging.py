@@ -23,8 +23,10 @@ from maskmend.arrays.confidence import (
     bootstrap_intervals,
 )
 from maskmend.arrays.correction import suggested_where
+from maskmend.arrays.moved import moved_labels
 from maskmend.arrays.search import METHODS, ErrorSearch
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
+from maskmend.datasets import read_grid
 from maskmend.execute import Workers, spans
 from maskmend.store import Run
 
@@ -225,21 +227,32 @@ def _mismatches(run: Run, span: range) -> list[FloatArray]:
     return rows
 
 
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """Which masks are believed, for `doubted_masks`.
+
+    believed: (cases, structures).  limits: (structures,), the largest 1 - Dice that is.
+    """
+
+    believed: BoolArray
+    limits: FloatArray
+
+
 def write_noise_maps(
-    run: Run, judgement: Judgement, believed: BoolArray, method: str, workers: Workers
+    run: Run, judgement: Judgement, belief: Belief, method: str, workers: Workers
 ) -> Iterator[FloatArray]:
     """Write the noise map of each case; yields which share of its pixels it flags, (structures,).
 
-    believed: (cases, structures), for `doubted_masks`.  In exclusive labels a flagged pixel counts
-    for the structure that it is given to and for the one that is predicted there.
+    In exclusive labels a flagged pixel counts for the structure that it is given to and for the one
+    that is predicted there.
     """
-    write = partial(_write_noise_maps, run, judgement, believed, method)
+    write = partial(_write_noise_maps, run, judgement, belief, method)
     for some in workers.each(write, spans(run.cases, workers)):
         yield from some
 
 
 def _write_noise_maps(
-    run: Run, judgement: Judgement, believed: BoolArray, method: str, span: range
+    run: Run, judgement: Judgement, belief: Belief, method: str, span: range
 ) -> list[FloatArray]:
     shares = []
     scheme = run.dataset.scheme
@@ -247,12 +260,22 @@ def _write_noise_maps(
         case = run.cases[index]
         given, predicted = run.read_given(case), run.read_predicted(case)
         if method == DOUBTED_MASKS:
-            flagged = flag_doubted(given, predicted, believed[index], scheme)
+            flagged = _flag_doubted(run, case, given, predicted, index, belief)
         else:
             flagged = judgement.flag(run, index, case)
         run.write_noise_map(case, flagged)
         shares.append(flagged_shares(flagged, given, predicted, scheme))
     return shares
+
+
+def _flag_doubted(
+    run: Run, case: Case, given: LabelArray, predicted: LabelArray, index: int, belief: Belief
+) -> BoolArray:
+    scheme, believed = run.dataset.scheme, belief.believed[index]
+    if run.settings.flag.move and not believed.all():
+        limits = np.where(believed, -1.0, belief.limits)
+        predicted = moved_labels(given, predicted, limits, scheme, read_grid(case).steps)
+    return flag_doubted(given, predicted, believed, scheme)
 
 
 def flagged_shares(

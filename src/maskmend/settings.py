@@ -28,7 +28,7 @@ class TrainingSettings(_Group):
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
     size: int = Field(
-        128, ge=32, multiple_of=32,
+        192, ge=32, multiple_of=32,
         description="pictures are resized to size x size for the network (pixels)",
     )  # fmt: skip
     spacing: tuple[_Length, _Length, _Length] | None = Field(
@@ -55,10 +55,9 @@ class TrainingSettings(_Group):
     )
     dice: float | None = Field(
         None, ge=0,
-        description="weight of 1 - soft Dice beside the cross-entropy; null: 1 for volumes, "
-        "0 for pictures",
+        description="weight of 1 - soft Dice beside the cross-entropy; null: 1",
     )  # fmt: skip
-    epochs: int = Field(16, ge=1, description="passes over the training cases")
+    epochs: int = Field(24, ge=1, description="passes over the training cases")
     least_steps: int = Field(
         360, ge=0, description="a small data set is passed over more often, until so many steps"
     )  # fmt: skip
@@ -108,7 +107,11 @@ class TrainingSettings(_Group):
 class TeacherSettings(TrainingSettings):
     """How a teacher is trained: it stops learning from the masks that it comes to doubt."""
 
-    select_after: float = Field(0.375, ge=0, lt=1, description="as for every training")
+    size: int = Field(
+        128, ge=32, multiple_of=32,
+        description="as for every training; a teacher need not be as exact as a student",
+    )  # fmt: skip
+    select_after: float = Field(0.25, ge=0, lt=1, description="as for every training")
 
 
 class CrossfitSettings(_Group):
@@ -139,6 +142,11 @@ class FlagSettings(_Group):
         gt=1,
         description="for whole masks against out-of-sample predictions: a mask is believed while "
         "its 1 - Dice is at most this multiple of the median of the masks believed so",
+    )
+    move: bool = Field(
+        True,
+        description="doubted_masks: a mask that is believed once its boundary is moved in or out "
+        "by one distance is moved, not replaced by the prediction",
     )
 
 
@@ -192,10 +200,9 @@ class Settings(_Group):
 
 def demo_settings(seed: int) -> Settings:
     """Small and quick, for phantoms of 128 x 128 pixels."""
-    crossfit = CrossfitSettings(teacher=TeacherSettings(size=96, least_steps=240))
-    return Settings(
-        seed=seed, crossfit=crossfit, student=TrainingSettings(size=96, least_steps=240)
-    )
+    crossfit = CrossfitSettings(teacher=TeacherSettings(size=96, epochs=16, least_steps=240))
+    student = TrainingSettings(size=96, epochs=16, least_steps=240)
+    return Settings(seed=seed, crossfit=crossfit, student=student)
 
 
 def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> Settings:

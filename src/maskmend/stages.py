@@ -16,7 +16,7 @@ import numpy as np
 
 from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
-from maskmend.arrays.agreement import believed_masks, predicted_labels, structure_distance
+from maskmend.arrays.agreement import belief_limits, predicted_labels, structure_distance
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, Finding, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
@@ -37,7 +37,7 @@ from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
-from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
+from maskmend.judging import Belief, judge_planes, mended, mismatches, write_noise_maps
 from maskmend.proposals import complete
 from maskmend.rankings import forget_rankings, write_rankings
 from maskmend.report.html import render
@@ -181,9 +181,11 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     found = mismatches(run, workers)
     # where neither mask has the structure there is nothing to agree on
     distance = np.where(np.isnan(found[..., 0]), np.nan, structure_distance(found))
-    believed = believed_masks(distance, settings.doubt_ratio, zeros_are_empty=False)
+    limits = belief_limits(distance, settings.doubt_ratio, zeros_are_empty=False)
+    believed = ~(distance > limits)
     rows = []
-    shares = write_noise_maps(run, judgement, believed, settings.method, workers)
+    belief = Belief(believed, limits)
+    shares = write_noise_maps(run, judgement, belief, settings.method, workers)
     for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):
         for number, name in enumerate(scheme.structures):
             facts = [1 - distance[index, number], not believed[index, number], flagged[number]]

@@ -88,7 +88,7 @@ class PictureWay:
     size: int
 
     memory_format = torch.channels_last
-    usual_dice = 0.0
+    usual_dice = 1.0
 
     @property
     def can_be_lonely(self) -> bool:
