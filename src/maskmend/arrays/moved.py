@@ -17,6 +17,10 @@ from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelSchem
 REACH = 0.5
 """How far a boundary is moved at most, in radii of a ball as large as the predicted structure."""
 
+MOST_PIXELS = 2**24
+"""A structure that fills a larger box is not moved: the distances alone would take seconds, and
+half a gigabyte."""
+
 
 def moved_labels(
     given: LabelArray, predicted: LabelArray, limits: FloatArray, scheme: LabelScheme,
@@ -56,7 +60,8 @@ def moved_mask(
     given, predicted, judged: (*S,) bool; only judged pixels count.  steps: size of a pixel along
     each axis.  Of all masks {x : d(x) >= t}, d the Euclidean distance to the given boundary
     (positive inside), |t| up to REACH radii, the one with the largest Dice; of equal ones that
-    which is moved least.  An empty mask, or one without a boundary, has nothing to move and stays.
+    which is moved least.  An empty mask, one without a boundary near enough, and one that fills
+    more than MOST_PIXELS with its surroundings stay as they are.
     """
     if not predicted.any() or not given.any() or given.all():
         return given.copy()
@@ -65,7 +70,7 @@ def moved_mask(
     reach = REACH * _radius(int(predicted.sum()), sides)
     box = _box(given | predicted, [math.ceil(reach / step) + 1 for step in steps])
     drawn = given[box]
-    if drawn.all():
+    if drawn.all() or drawn.size > MOST_PIXELS:
         return given.copy()
     depth = np.where(
         drawn,
@@ -74,6 +79,8 @@ def moved_mask(
     )
     moved = np.zeros_like(given)
     counted = judged[box]
+    if not (np.abs(depth[counted]) <= reach).any():
+        return given.copy()
     threshold = _best_threshold(depth[counted], predicted[box][counted], reach)
     moved[box] = depth >= threshold
     return moved
@@ -81,13 +88,14 @@ def moved_mask(
 
 def _best_threshold(depth: FloatArray, predicted: BoolArray, reach: float) -> float:
     """The t of the largest Dice between {depth >= t} and the prediction; both (n,)."""
-    order = np.argsort(-depth, kind="stable")
-    depths, hits = depth[order], np.cumsum(predicted[order])
+    inside, near = depth > reach, np.abs(depth) <= reach
+    order = np.argsort(-depth[near], kind="stable")
+    depths = depth[near][order]
+    hits = (predicted & inside).sum() + np.cumsum(predicted[near][order])
     # the last pixel of each depth: a threshold takes all pixels of a depth, or none
     last = np.flatnonzero(np.append(depths[1:] != depths[:-1], True))
-    dice = 2 * hits[last] / (last + 1 + hits[-1])
+    dice = 2 * hits[last] / (inside.sum() + last + 1 + predicted.sum())
     thresholds = depths[last]
-    dice[np.abs(thresholds) > reach] = -1
     best = np.flatnonzero(dice >= dice.max() - 1e-12)
     return float(thresholds[best[np.argmin(np.abs(thresholds[best]))]])
 
