@@ -358,8 +358,8 @@ def rank(
 def train(
     run: RunRoot,
     labels: Annotated[
-        str, typer.Option(help="given, hard (mended), soft, or believed (without doubted masks).")
-    ] = "hard",
+        str, typer.Option(help="given, hard (mended), soft, or believed (no predicted masks).")
+    ] = "believed",
     name: Annotated[str | None, typer.Option(help="Of the folder students/NAME.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -379,7 +379,7 @@ def predict(
     run: RunRoot,
     images: Annotated[Path, typer.Argument(help="Folder of images, or one with images/ in it.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images and predicted masks.")],
-    student: Annotated[str, typer.Option(help="NAME of students/NAME.")] = "hard",
+    student: Annotated[str, typer.Option(help="NAME of students/NAME.")] = "believed",
     weights: Annotated[str | None, typer.Option(help="best or last.")] = None,
 ) -> None:
     """Segment a folder of images with a student."""

@@ -240,8 +240,10 @@ class Belief:
 
 def write_noise_maps(
     run: Run, judgement: Judgement, belief: Belief, method: str, workers: Workers
-) -> Iterator[FloatArray]:
-    """Write the noise map of each case; yields which share of its pixels it flags, (structures,).
+) -> Iterator[tuple[FloatArray, BoolArray]]:
+    """Write the noise map of each case; yields facts of its structures, (structures,) each.
+
+    Which share of its pixels is flagged, and whether the mask was moved, not replaced.
 
     In exclusive labels a flagged pixel counts for the structure that it is given to and for the one
     that is predicted there.
@@ -253,29 +255,26 @@ def write_noise_maps(
 
 def _write_noise_maps(
     run: Run, judgement: Judgement, belief: Belief, method: str, span: range
-) -> list[FloatArray]:
-    shares = []
+) -> list[tuple[FloatArray, BoolArray]]:
+    facts = []
     scheme = run.dataset.scheme
     for index in span:
         case = run.cases[index]
         given, predicted = run.read_given(case), run.read_predicted(case)
-        if method == DOUBTED_MASKS:
-            flagged = _flag_doubted(run, case, given, predicted, index, belief)
-        else:
+        moved = np.zeros(len(scheme.structures), bool)
+        if method != DOUBTED_MASKS:
             flagged = judgement.flag(run, index, case)
+        else:
+            believed, suggested = belief.believed[index], predicted
+            if run.settings.flag.move and not believed.all():
+                limits = np.where(believed, -1.0, belief.limits)
+                suggested, moved = moved_labels(
+                    given, predicted, limits, scheme, read_grid(case).steps
+                )
+            flagged = flag_doubted(given, suggested, believed, scheme)
         run.write_noise_map(case, flagged)
-        shares.append(flagged_shares(flagged, given, predicted, scheme))
-    return shares
-
-
-def _flag_doubted(
-    run: Run, case: Case, given: LabelArray, predicted: LabelArray, index: int, belief: Belief
-) -> BoolArray:
-    scheme, believed = run.dataset.scheme, belief.believed[index]
-    if run.settings.flag.move and not believed.all():
-        limits = np.where(believed, -1.0, belief.limits)
-        predicted = moved_labels(given, predicted, limits, scheme, read_grid(case).steps)
-    return flag_doubted(given, predicted, believed, scheme)
+        facts.append((flagged_shares(flagged, given, predicted, scheme), moved))
+    return facts
 
 
 def flagged_shares(

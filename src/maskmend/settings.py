@@ -194,7 +194,9 @@ class Settings(_Group):
     rank: RankSettings = RankSettings()
     student: TrainingSettings = TrainingSettings()
     audit_labels: Literal["given", "hard", "soft", "believed"] = Field(
-        "hard", description="labels that the student of `audit` is trained on"
+        "believed",
+        description="labels that the student of `audit` is trained on; given, hard (mended), soft, "
+        "or believed: given masks that are believed and those that were moved, no predicted ones",
     )
 
 

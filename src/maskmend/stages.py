@@ -51,7 +51,7 @@ from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
 from maskmend.store import DEMO, Run, Source
 from maskmend.summaries import too_good, too_poor
-from maskmend.trainings import GIVEN, HARD
+from maskmend.trainings import BELIEVED, GIVEN
 
 DEMO_CASES = {"training": 48, "validation": 16}
 
@@ -185,11 +185,12 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     believed = ~(distance > limits)
     rows = []
     belief = Belief(believed, limits)
-    shares = write_noise_maps(run, judgement, belief, settings.method, workers)
-    for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):
+    written = write_noise_maps(run, judgement, belief, settings.method, workers)
+    for index, (case, (flagged, moved)) in enumerate(zip(run.cases, written, strict=True)):
+        doubted = ~believed[index]
         for number, name in enumerate(scheme.structures):
-            facts = [1 - distance[index, number], not believed[index, number], flagged[number]]
-            rows.append([case.id, name, *facts])
+            facts = doubted[number], flagged[number], moved[number]
+            rows.append([case.id, name, 1 - distance[index, number], *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
     for warning in (*too_good(run), *too_poor(run)):
@@ -232,12 +233,13 @@ def rank(
 
 
 def train(
-    run: Run, labels: str = HARD, settings: TrainingSettings | None = None,
+    run: Run, labels: str = BELIEVED, settings: TrainingSettings | None = None,
     name: str | None = None, listener: Listener = QUIET,
 ) -> Path:  # fmt: skip
     """Train a student on the labels of all judged cases: given, hard, soft or believed.
 
-    hard, soft: the mended labels.  believed: the given ones without the doubted masks.
+    hard, soft: the mended labels.  believed: the given masks that are believed and those that were
+    moved, without the ones that the prediction replaces.
     Returns its folder, students/NAME; the name is that of the labels unless given.
     """
     folder = f"students/{name or labels}"

@@ -52,7 +52,7 @@ DEMO = "demo"
 FORMAT = 1
 """Of the run folder; a folder of another format is refused."""
 
-MASKS_HEADER = ("case", "structure", "agreement", "doubted", "flagged_share")
+MASKS_HEADER = ("case", "structure", "agreement", "doubted", "flagged_share", "moved")
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class Run:
         return FoldPlan(stored["count"], stored["seed"], stored["folds"])
 
     def training_folder(self, *names: str) -> Path:
-        """Where a training keeps its weights and logs: teachers/fold0, students/hard, ..."""
+        """Where a training keeps its weights and logs: teachers/fold0, students/believed, ..."""
         return self.root.joinpath(*names)
 
     # -- probabilities
@@ -447,6 +447,14 @@ class Run:
             if row["doubted"] == "True":
                 found[row["case"]].add(row["structure"])
         return found
+
+    def replaced(self) -> dict[str, set[str]]:
+        """Case id -> the structures whose mask is doubted and was not moved, from masks.csv."""
+        doubted = self.doubted()
+        for row in self.read_masks_table():
+            if row["moved"] == "True":
+                doubted[row["case"]].discard(row["structure"])
+        return doubted
 
     def clear_pictures(self) -> None:
         """Remove the pictures of an earlier flagging, whose names may differ."""

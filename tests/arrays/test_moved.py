@@ -135,7 +135,8 @@ class TestLabels:
         given = np.stack([self.wide, self.wide]).astype(np.uint8)
         predicted = np.stack([rough, rough]).astype(np.uint8)
         limits = np.array([0.1, -1.0])
-        labels = moved_labels(given, predicted, limits, OVERLAPPING, ONE)
+        labels, moved = moved_labels(given, predicted, limits, OVERLAPPING, ONE)
+        assert moved.tolist() == [True, False]
         assert dice(labels[0] == 1, self.truth) > dice(rough, self.truth)
         # what is believed, or not to be moved, stays predicted
         assert (labels[1] == predicted[1]).all()
@@ -144,8 +145,8 @@ class TestLabels:
         elsewhere = disc(10, (20, 28))
         given = np.stack([elsewhere, elsewhere]).astype(np.uint8)
         predicted = np.stack([self.truth, self.truth]).astype(np.uint8)
-        labels = moved_labels(given, predicted, np.array([0.1, 0.1]), OVERLAPPING, ONE)
-        assert (labels == predicted).all()
+        labels, moved = moved_labels(given, predicted, np.array([0.1, 0.1]), OVERLAPPING, ONE)
+        assert (labels == predicted).all() and not moved.any()
 
     def test_exclusive_structures_keep_out_of_each_other(self) -> None:
         given, predicted = np.zeros((2, 1, 41, 41), np.uint8)
@@ -153,7 +154,7 @@ class TestLabels:
         given[0, :, 36:] = 2
         predicted[0][self.truth] = 1
         predicted[0, :, 36:] = 2
-        labels = moved_labels(given, predicted, np.array([0.1, -1.0]), EXCLUSIVE, ONE)
+        labels, _ = moved_labels(given, predicted, np.array([0.1, -1.0]), EXCLUSIVE, ONE)
         assert dice(labels[0] == 1, self.truth) > 0.97
         assert (labels[0, :, 36:] == 2).all()
 
@@ -163,5 +164,5 @@ class TestLabels:
         given[0, :8] = IGNORED
         predicted = np.zeros_like(given)
         predicted[0][self.truth] = 1
-        labels = moved_labels(given, predicted, np.array([0.2, -1.0]), EXCLUSIVE, ONE)
+        labels, _ = moved_labels(given, predicted, np.array([0.2, -1.0]), EXCLUSIVE, ONE)
         assert (labels[0, :8] == predicted[0, :8]).all()

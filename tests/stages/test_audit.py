@@ -104,7 +104,7 @@ def test_the_run_folder_is_complete(audited: Run) -> None:
         *(f"labels/soft/{case}.npy" for case in cases),
         *(f"labels/{case.split('_')[0]}/{folder}/{case}.png"
           for case in everyone for folder in ("images", *planes)),
-        *(f"{training}/{file}" for training in ("teachers/fold0", "teachers/fold1", "students/hard")
+        *(f"{training}/{file}" for training in ("teachers/fold0", "teachers/fold1", "students/believed")
           for file in ("training.json", "metrics.csv", "best.safetensors", "last.safetensors",
                        "tensorboard/hparams.yaml")),
     }  # fmt: skip
@@ -157,7 +157,7 @@ def test_a_killed_audit_goes_on_and_ends_in_the_same_bytes(
     heard = Epochs()
     stages.audit(source, root, tiny, listener=heard)
     # the first teacher is not trained again, the second goes on after its first epoch
-    assert heard.epochs == [("fold1", 2), ("fold1", 3), ("hard", 1), ("hard", 2), ("hard", 3)]
+    assert heard.epochs == [("fold1", 2), ("fold1", 3), ("believed", 1), ("believed", 2), ("believed", 3)]
     assert contents(root) == contents(audited.root)
 
 
@@ -228,8 +228,8 @@ def test_a_finished_audit_runs_again_without_training_and_changes_nothing(
 
 def test_a_student_of_other_settings_needs_a_name_of_its_own(audited: Run) -> None:
     longer = audited.settings.student.model_copy(update={"epochs": 4})
-    with pytest.raises(RunMismatchError, match="students/hard"):
-        stages.train(audited, "hard", longer)
+    with pytest.raises(RunMismatchError, match="students/believed"):
+        stages.train(audited, "believed", longer)
 
 
 # -- other kinds of labels

@@ -155,7 +155,7 @@ def test_each_structure_is_listed_and_judged_by_itself(audited: Run) -> None:
 def test_a_student_predicts_volumes_on_their_own_grid(
     audited: Run, clean: Path, tmp_path: Path
 ) -> None:
-    stages.predict(audited, "hard", clean / "images", tmp_path / "out")
+    stages.predict(audited, "believed", clean / "images", tmp_path / "out")
     found = stages.evaluate(open_dataset(tmp_path / "out"), open_dataset(clean))
     assert not found.left_out
     assert min(found.mean("predicted", name) for name in ("front", "back")) > 0.7

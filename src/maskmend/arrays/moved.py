@@ -25,8 +25,10 @@ half a gigabyte."""
 def moved_labels(
     given: LabelArray, predicted: LabelArray, limits: FloatArray, scheme: LabelScheme,
     steps: tuple[float, ...],
-) -> LabelArray:  # fmt: skip
-    """The prediction, with moved masks in place of it where they agree with it, (planes, *S).
+) -> tuple[LabelArray, BoolArray]:  # fmt: skip
+    """The prediction, with moved masks in place of it where they agree with it.
+
+    Returns the labels, (planes, *S), and which structures have been moved, (structures,).
 
     given, predicted: (planes, *S).  limits: (structures,), the largest 1 - Dice at which a mask is
     believed, as from `belief_limits`; -1 for a structure whose mask is not to be moved.  steps:
@@ -35,7 +37,7 @@ def moved_labels(
     exclusive labels a pixel that the moved mask gives up, and that was predicted as it, keeps
     another given structure or becomes background.
     """
-    labels = predicted.copy()
+    labels, all_moved = predicted.copy(), np.zeros(len(limits), bool)
     for number, limit in enumerate(limits):
         plane, value = (number, 1) if scheme.overlapping else (0, number + 1)
         if limit < 0:
@@ -45,11 +47,12 @@ def moved_labels(
         moved = moved_mask(drawn, found & judged, judged, steps)
         if _distance(moved & judged, found & judged) > limit:
             continue
+        all_moved[number] = True
         target = labels[plane]
         lost = (target == value) & ~moved & judged
         target[lost] = np.where(drawn[lost], 0, given[plane][lost])
         target[moved & judged] = value
-    return labels
+    return labels, all_moved
 
 
 def moved_mask(
