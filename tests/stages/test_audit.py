@@ -157,7 +157,13 @@ def test_a_killed_audit_goes_on_and_ends_in_the_same_bytes(
     heard = Epochs()
     stages.audit(source, root, tiny, listener=heard)
     # the first teacher is not trained again, the second goes on after its first epoch
-    assert heard.epochs == [("fold1", 2), ("fold1", 3), ("believed", 1), ("believed", 2), ("believed", 3)]
+    assert heard.epochs == [
+        ("fold1", 2),
+        ("fold1", 3),
+        ("believed", 1),
+        ("believed", 2),
+        ("believed", 3),
+    ]
     assert contents(root) == contents(audited.root)
 
 
