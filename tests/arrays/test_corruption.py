@@ -32,7 +32,10 @@ JSRT = Path(__file__).parents[3] / "shared" / "data" / "jsrt" / "training"
 OVERLAPPING = LabelScheme(("lung", "heart"), overlapping=True)
 EXCLUSIVE = LabelScheme(("lung", "heart"), overlapping=False)
 
-LATER = {"missing_part", "bulge", "dent", "mirrored"}
+LATER = {
+    "missing_part", "bulge", "dent", "mirrored", "dilate_cross", "erode_cross", "edge_bumps",
+    "markov",
+}  # fmt: skip
 """Kinds that no older preset draws."""
 
 MASK_KINDS = tuple(kind for kind in KINDS if kind != "swapped")
