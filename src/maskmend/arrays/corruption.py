@@ -107,7 +107,7 @@ def _wander(mask: BoolArray, corruption: Corruption) -> BoolArray:
 
 def _check_size(name: str, got: int, expected: int) -> None:
     if got != expected:
-        raise bad_setting(name, f"{expected} numbers for a mask of its axes", f"{got}")
+        raise bad_setting(name, f"{expected} numbers for this mask", f"{got}")
 
 
 _APPLY: Mapping[str, Callable[[BoolArray, Corruption], BoolArray]] = {
