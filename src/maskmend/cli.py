@@ -210,15 +210,21 @@ def corrupt(
     dataset: DatasetRoot,
     out: Annotated[Path, typer.Argument(help="Folder for the noisy copy.")],
     preset: Annotated[
-        str, typer.Option(help="reference, paper, mixed, volume, or a single kind such as shift.")
+        str, typer.Option(help="One of those above, or a single kind of error such as shift.")
     ] = "reference",
     alpha: Annotated[
         list[str] | None,
-        typer.Option(help="Share of masks hit: 0.7 for all, or lung=0.7; repeatable."),
+        typer.Option(
+            help="Share of masks hit: 0.7 for all, or lung=0.7; repeatable. By default the "
+            "preset's."
+        ),
     ] = None,
     beta: Annotated[
         list[str] | None,
-        typer.Option(help="Radii in pixels, e.g. lung=20..30; by default from the size."),
+        typer.Option(
+            help="Radii in pixels (markov_j1, markov_j2: steps): 5..8 for all, or lung=20..30; "
+            "repeatable. By default the preset's, or from the size of the structure."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     split: Splits = None,
@@ -227,7 +233,20 @@ def corrupt(
     ] = None,
     ignore_value: IgnoreValue = None,
 ) -> None:
-    """A noisy copy of a data set, with the record of every error in corruptions.csv."""
+    """A noisy copy of a data set, with the record of every error in corruptions.csv.
+
+    \b
+    Presets (--preset):
+    reference   dilated, eroded or distorted at the edge (MICCAI 2020, the code)
+    paper       the same with small discs at the edge (MICCAI 2020, the paper)
+    pymic       95 % of the masks, by 6..12 pixels (PyMIC's recipe for JSRT)
+    markov_j1   all boundaries wander, mostly outwards (ICLR 2023, setting J1)
+    markov_j2   all boundaries wander, mostly inwards (J2)
+    markov_j3   all masks dilated or eroded (J3)
+    systematic  one annotator of three draws everything 5 pixels too wide
+    mixed       nine kinds of error alike
+    volume      five kinds alike, as they are made in 3D
+    """
     from maskmend import stages
     from maskmend.datasets.noise import plan_noise
     from maskmend.progress import Bar
@@ -238,10 +257,8 @@ def corrupt(
         if replay is not None:
             stages.replay(found, out, stages.read_corruptions(replay), bar)
         else:
-            shares, radii = (
-                _per_structure(alpha or ["0.5"], _share),
-                _per_structure(beta or [], _radii),
-            )
+            shares = _per_structure(alpha, _share) if alpha else None
+            radii = _per_structure(beta or [], _radii)
             noise = plan_noise(found, preset, shares, radii, splits)
             stages.corrupt(found, out, noise, seed, splits, bar)
     typer.echo(f"Noisy copy: {out}\nRecord: {out / 'corruptions.csv'}")
