@@ -52,6 +52,7 @@ LAYERS = (
     "review",
     "exporting",
     "stages",
+    "benchmarking",
     "cli",
     "__main__",
 )
