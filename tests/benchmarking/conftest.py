@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from maskmend.benchmarking import benchmark
 from maskmend.datasets.phantom import write_phantoms
 
 TINY = {
@@ -53,3 +54,22 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return write_config
+
+
+@pytest.fixture(scope="session")
+def noise_and_methods(plain: dict[str, Any]) -> dict[str, Any]:
+    """Two methods x two alphas x two seeds."""
+    return plain | {
+        "seeds": [0, 1],
+        "protocols": [{"preset": "reference", "alphas": [0, 0.5]}],
+        "methods": {"cross entropy": {"train": {}}, "maskmend": {"audit": {}}},
+    }
+
+
+@pytest.fixture(scope="session")
+def whole(noise_and_methods: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of that benchmark, two cells at a time."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "small.yaml").write_text(yaml.safe_dump(noise_and_methods, sort_keys=False))
+    benchmark(folder / "small.yaml", jobs=2)
+    return folder / "small"

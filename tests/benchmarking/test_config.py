@@ -132,8 +132,9 @@ def test_a_share_is_held_out_by_patient(clean: Path) -> None:
 def test_a_share_takes_all_splits_where_none_is_named(plain: Config, write: Write) -> None:
     data = opened(write(plain | {"test": 0.5}))
     assert {case.split for case in data.training.cases} == {"training"}
+    assert not {c.id for c in data.training.cases} & {c.id for c in data.test.cases}
     assert len(data.test.cases) == 3
-    assert len(data.whole.cases) == 6
+    assert len(data.training.cases) == 3
 
 
 def test_nobody_left_to_train_on(plain: Config, write: Write) -> None:

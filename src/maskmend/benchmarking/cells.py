@@ -82,9 +82,9 @@ class Task:
         return key_of(self.identity())
 
     @property
-    def noise_key(self) -> str | None:
-        """Of the noisy copy; None where the labels are the clean ones."""
-        return self._shared({}) if self.labels.noise is not None else None
+    def labels_key(self) -> str:
+        """Of a copy of the data set with these labels."""
+        return self._shared({})
 
     @property
     def shared_key(self) -> str:

@@ -22,20 +22,22 @@ from maskmend.store import Source
 TRAINING = "training"
 
 HELD_OUT = "held out"
-"""Split that cases held out for testing get, so that their masks stay clean."""
+"""Split that cases held out for testing get."""
 
 
 @dataclass(frozen=True)
 class Data:
     """Who is trained on, and who is tested on, with clean labels.
 
-    source: how the data set is opened, with the splits that are trained on.  whole: both.
+    source: how the data set is opened, with the splits that are trained on.  whole: what it opens
+    to.  by_share: the test cases are held out of the splits that are trained on.
     """
 
     source: Source
     whole: Dataset
     training: Dataset
     test: Dataset
+    by_share: bool
 
     @cached_property
     def digests(self) -> tuple[str, str]:
@@ -54,15 +56,15 @@ def open_data(config: BenchmarkConfig, beside: Path) -> Data:
     there = tuple(dict.fromkeys(case.split for case in dataset.cases))
     usual = (TRAINING,) if TRAINING in there else there
     splits = config.train or usual
+    by_share = isinstance(config.test, float)
     if isinstance(config.test, float):
-        dataset = _held_out(dataset, splits, config.test)
+        marked = _held_out(dataset, splits, config.test)
         tested: tuple[str, ...] = (HELD_OUT,)
     else:
-        tested = config.test
+        marked, tested = dataset, config.test
         _check_splits(splits, tested, there)
-    training, test = _only(dataset, splits), _only(dataset, tested)
-    whole = _only(dataset, (*splits, *tested))
-    return Data(replace(source, splits=splits), whole, training, test)
+    training, test = _only(marked, splits), _only(marked, tested)
+    return Data(replace(source, splits=splits), dataset, training, test, by_share)
 
 
 def plan_protocol(protocol: Protocol, data: Data) -> list[tuple[float, dict[str, Noise]]]:
@@ -88,23 +90,25 @@ def plan_protocol(protocol: Protocol, data: Data) -> list[tuple[float, dict[str,
 
 
 def noisy_copy(data: Data, noise: Mapping[str, Noise], seed: int, root: Path) -> Dataset:
-    """The training cases with errors in their masks; made below `root` where it is not there.
+    """A copy with errors in the masks of the training cases; made where it is not there.
 
-    Raises RunMismatchError where the copy does not open as what it was made of.
+    It opens as one data set, of which `data.source.splits` are trained on: so a run on it can be
+    opened again.  Raises RunMismatchError where it does not open as what it was made of.
     """
+    copied = data.training if data.by_share else data.whole
     if not (root / "corruptions.csv").exists():
-        stages.corrupt(data.whole, root, noise, seed, data.source.splits)
+        stages.corrupt(copied, root, noise, seed, data.source.splits)
     found = copy_source(data, root).open()
-    known = {case.id: case for case in data.training.cases}
-    cases = [case for case in found.cases if case.id in known]
-    if found.scheme != data.whole.scheme or len(cases) < len(known):
+    wanted = {(case.split, case.id) for case in data.training.cases}
+    there = {(case.split, case.id) for case in found.cases if case.split in data.source.splits}
+    if found.scheme != data.whole.scheme or wanted != there:
         raise RunMismatchError(
             str(root),
-            expected=f"{len(known)} cases with {', '.join(data.whole.scheme.structures)}",
-            got=f"{len(cases)} with {', '.join(found.scheme.structures)}",
+            expected=f"{len(wanted)} cases with {', '.join(data.whole.scheme.structures)}",
+            got=f"{len(wanted & there)} of them with {', '.join(found.scheme.structures)}",
             remedy="Delete this folder; name the classes in labels.json if one of them has gone.",
         )  # fmt: skip
-    return replace(found, cases=tuple(replace(case, split=known[case.id].split) for case in cases))
+    return found
 
 
 def copy_source(data: Data, root: Path) -> Source:

@@ -15,8 +15,8 @@ from maskmend.core import Dataset
 from maskmend.datasets import read_grid
 from maskmend.settings import TrainingSettings
 
-MINUTES_PER_PIXEL = 2.2e-9
-"""Wall minutes that a step of the compact network takes for each pixel of its batch, on one core.
+MINUTES_PER_PIXEL = 2.2e-8
+"""Minutes that a step of the compact network takes for each pixel of its batch, on one idle core.
 
 Only until something was measured.
 """

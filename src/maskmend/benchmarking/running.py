@@ -180,13 +180,14 @@ class _Running:
         return shared not in held or read_clock(shared).done
 
     def _order(self, task: Task) -> Order:
-        given, source = self._data.training, self._data.source
-        if task.labels.noise is not None and task.noise_key is not None:
-            root = self._places.noisy(task.noise_key)
-            if task.noise_key not in self._copies:
-                seed = task.labels.seed
-                self._copies[task.noise_key] = noisy_copy(self._data, task.labels.noise, seed, root)
-            given, source = self._copies[task.noise_key], copy_source(self._data, root)
+        given, source, noise = self._data.whole, self._data.source, task.labels.noise
+        # cases that are held out of a split have no part in the data set that a run opens
+        if noise is not None or self._data.by_share:
+            key = task.labels_key
+            root = self._places.noisy(key)
+            if key not in self._copies:
+                self._copies[key] = noisy_copy(self._data, noise or {}, task.labels.seed, root)
+            given, source = self._copies[key], copy_source(self._data, root)
         return Order(task, self._data, given, source, self._places, self._keep_runs)
 
     def _record(self, key: str, failure: Failure | None) -> None:

@@ -66,7 +66,8 @@ class Places:
 class Order:
     """A task, and all that it takes to carry it out in another process.
 
-    given: the training cases with the labels that are given; source: how they are opened.
+    given: a data set with the labels that are given; source: how it is opened, and its splits
+    that are trained on.
     """
 
     task: Task
@@ -100,7 +101,7 @@ def carry_out(order: Order, listener: Listener) -> None:
     result = {
         "identity": task.identity(),
         "version": version("maskmend"),
-        "cases": {"training": len(order.given.cases), "test": len(order.data.test.cases)},
+        "cases": {"training": len(order.data.training.cases), "test": len(order.data.test.cases)},
         "minutes": sum(parts.values(), Minutes()).to_json(),
         "parts": {name: minutes.to_json() for name, minutes in parts.items()},
         "scores": [[*names, _or_none(value)] for *names, value in found],
