@@ -22,8 +22,8 @@ from maskmend.datasets.phantom import write_phantoms
 from maskmend.settings import CrossfitSettings, Settings, TeacherSettings, TrainingSettings
 
 VERBS = {
-    "audit", "correct", "corrupt", "crossfit", "demo", "doctor", "evaluate", "export", "flag",
-    "predict", "rank", "report", "review", "settings", "train",
+    "audit", "benchmark", "correct", "corrupt", "crossfit", "demo", "doctor", "evaluate", "export",
+    "flag", "predict", "rank", "report", "review", "settings", "train",
 }  # fmt: skip
 
 QUICK = (

@@ -51,6 +51,7 @@ LAYERS = (
     "review",
     "exporting",
     "stages",
+    "benchmarking",
     "cli",
     "__main__",
 )

@@ -30,6 +30,9 @@ app = typer.Typer(
 LEFT_OUT = 1
 """Exit code of `doctor` where some cases are usable and some are not; 2 where none is."""
 
+FAILED = 1
+"""Exit code of `benchmark` where a cell has failed."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
@@ -545,6 +548,55 @@ def review(
         _reopen(run, {}), port, browser=browser, reviewer=reviewer, listener=Printer()
     )
     typer.echo("\nstopped; every decision is stored")
+
+
+@app.command()
+def benchmark(
+    config: Annotated[Path, typer.Argument(help="YAML file; docs/benchmark.md explains it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for all that it makes; by default CONFIG without its ending."),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Cells at a time, each in a process with the threads it is set to.")
+    ] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Also cells that failed before.")] = False,
+    show: Annotated[
+        bool, typer.Option("--list", help="Only show the cells and what is done.")
+    ] = False,
+    only_report: Annotated[
+        bool,
+        typer.Option("--only-report", help="Only write tables and plots of what is done in OUT."),
+    ] = False,
+    plots: Annotated[bool, typer.Option(help="Draw the plots, with matplotlib.")] = True,
+) -> None:
+    """Compare methods on a data set with clean labels, whose training masks are corrupted.
+
+    Stop it whenever you like: the same command goes on where it stopped. Only cells that are new,
+    or whose settings have changed, are worked out. Ends with 1 where a cell has failed.
+    """
+    from maskmend import benchmarking
+    from maskmend.progress import Bar
+    from maskmend.report.tables import plain
+
+    root = config.with_suffix("") if out is None else out
+    if show:
+        planned = benchmarking.plan_benchmark(config, root)
+        typer.echo(plain(benchmarking.states(planned.outcomes), 1))
+        return
+    if only_report:
+        done = benchmarking.report_benchmark(root, plots)
+    else:
+        with Bar() as bar:
+            done = benchmarking.benchmark(
+                config, root, jobs=jobs, retry=retry, plots=plots, listener=bar
+            )
+    typer.echo(f"\nTables: {root / 'table.md'}\nEvery figure: {root / 'results.csv'}")
+    for outcome in done.failed:
+        typer.echo(f"failed: {outcome.cell.name}: {outcome.error}", err=True)
+    if done.failed:
+        typer.echo("The same command with --retry tries these again.", err=True)
+        raise typer.Exit(FAILED)
 
 
 @app.command("settings")

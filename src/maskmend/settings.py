@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
@@ -237,15 +237,25 @@ def override_settings(settings: Settings, overrides: tuple[str, ...]) -> Setting
 
 def settings_from(tree: dict[str, Any], where: str) -> Settings:
     """Check a plain dictionary.  where: its name in an error."""
+    return checked(
+        Settings, tree, where, "`maskmend settings` prints every setting with its default."
+    )
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(kind: type[Checked], tree: Any, where: str, remedy: str) -> Checked:
+    """A plain value as a group of settings.  Raises SettingsError for the first that is wrong."""
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"{where}: {name}", expected="a known setting with a possible value",
-            got=f"{first.get('input')!r} ({first['msg']})",
-            remedy="`maskmend settings` prints every setting with its default.",
+            f"{where}: {name}" if name else where,
+            expected="a known setting with a possible value",
+            got=f"{first.get('input')!r} ({first['msg']})", remedy=remedy,
         ) from error  # fmt: skip
 
 
