@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from maskmend import benchmarking
+from maskmend import benchmarking, files
 from maskmend.arrays.overlap import average_precision
 from maskmend.benchmarking import benchmark, plan_benchmark, report_benchmark
 from maskmend.benchmarking.cells import plan_cells
@@ -26,6 +26,7 @@ from maskmend.benchmarking.config import load_config
 from maskmend.benchmarking.crew import Crew
 from maskmend.benchmarking.data import open_data
 from maskmend.benchmarking.running import _alone_in
+from maskmend.benchmarking.work import Places
 from maskmend.core import Listener
 from maskmend.datasets import open_dataset, read_labels
 from maskmend.errors import RunMismatchError, SettingsError
@@ -396,3 +397,20 @@ def evidence(run: Run, clean: Path, structure: str) -> Iterator[Any]:
         scores.append(np.abs(given - p))
     yield np.stack(wrong)
     yield np.stack(scores)
+
+
+def test_what_another_version_has_begun_is_begun_anew(plain: Config, write: Write) -> None:
+    path = write(plain)
+    planned = plan_benchmark(path)
+    config = load_config(path)
+    _, tasks = plan_cells(config, open_data(config, path.parent))
+    (task,) = tasks.values()
+    places = Places(planned.out)
+    folder = places.shared(task)
+    files.write_json(folder / "run" / "run.json", {"format": 0, "version": "0.0.1"})
+    files.write_json(folder / "clock.json", {"cpu": 1e6, "wall": 1e6, "done": False})
+    done = benchmark(path, plots=False)
+    (outcome,) = done.outcomes
+    assert outcome.state == "done"
+    # the time of the other version is none of this one's
+    assert 0 < outcome.scores["cost", "", "cpu_minutes"] < 1e3

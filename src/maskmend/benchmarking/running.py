@@ -145,6 +145,7 @@ class _Running:
         self._tell((), [], jobs)
 
     def _pending(self, retry: bool) -> list[str]:
+        """What is to do, all of the first seed before the second: what fails is known early."""
         pending = []
         for key in self._tasks:
             if self._places.result(key).exists():
@@ -153,7 +154,8 @@ class _Running:
                     drop_run(self._places.cell(key))
             elif retry or not self._places.failure(key).exists():
                 pending.append(key)
-        return pending
+        seeds = list(self._planned.config["seeds"])
+        return sorted(pending, key=lambda key: seeds.index(self._tasks[key].settings.seed))
 
     def _start(self, crew: Crew, pending: list[str]) -> bool:
         """Give out what can be done now; whether there was anything."""

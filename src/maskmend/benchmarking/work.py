@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +17,7 @@ import numpy as np
 from maskmend import files, stages, trainings
 from maskmend.arrays.agreement import predicted_labels
 from maskmend.arrays.curves import RankedCounts, count_ranked
-from maskmend.benchmarking.cells import SCHEMA, Task, key_of
+from maskmend.benchmarking.cells import Task
 from maskmend.benchmarking.clock import Minutes, read_clock, timed
 from maskmend.benchmarking.data import Data
 from maskmend.core import Dataset, FloatArray, Listener
@@ -119,24 +119,27 @@ def drop_run(folder: Path) -> None:
 
 def _shared_work(order: Order, listener: Listener) -> Minutes:
     """The training or the cross-fit of a task, if no other task has done it before."""
-    folder = order.places.shared(order.task)
+    task, folder = order.task, order.places.shared(order.task)
+
+    def work(heard: Listener) -> Run:
+        run = Run.create(folder / "run", order.source, task.shared_settings, order.given)
+        if task.kind == "train":
+            stages.train(run, GIVEN, listener=heard)
+        else:
+            stages.crossfit(run, heard)
+        return run
+
     if not read_clock(folder).done:
-        with timed(folder, listener) as heard:
-            settings = order.task.shared_settings
-            run = Run.create(folder / "run", order.source, settings, order.given)
-            if order.task.kind == "train":
-                stages.train(run, GIVEN, listener=heard)
-            else:
-                stages.crossfit(run, heard)
+        _resumed(work, folder, listener)
     return read_clock(folder).minutes
 
 
 def _audit(order: Order, listener: Listener) -> Run:
     """The audit of a task, on the cross-fit that is there."""
     task, folder = order.task, order.places.cell(order.task.key)
-    _begin(folder, task)
     root = folder / "run"
-    with timed(folder, listener) as heard:
+
+    def work(heard: Listener) -> Run:
         if not root.exists():
             # a copy: an audit may go on to write beside what the cross-fit left
             begun = folder / "copying"
@@ -145,14 +148,21 @@ def _audit(order: Order, listener: Listener) -> Run:
             os.replace(begun, root)
         return stages.audit(order.source, root, task.settings, dataset=order.given, listener=heard)
 
+    return _resumed(work, folder, listener)
 
-def _begin(folder: Path, task: Task) -> None:
-    """Start anew what was begun by a version that had other settings, and could not go on."""
-    mine = {"schema": SCHEMA, "settings": key_of(task.settings.model_dump())}
-    begun = folder / "begun.json"
-    if begun.exists() and files.read_json(begun) != mine:
-        shutil.rmtree(folder)
-    files.write_json(begun, mine)
+
+def _resumed(work: Callable[[Listener], Run], folder: Path, listener: Listener) -> Run:
+    """Work in FOLDER/run with its time kept; begun anew where another version had begun it."""
+    begun = (folder / "run").exists()
+    try:
+        with timed(folder, listener) as heard:
+            return work(heard)
+    except RunMismatchError:
+        if not begun:
+            raise
+    shutil.rmtree(folder)
+    with timed(folder, listener) as heard:
+        return work(heard)
 
 
 def _score_student(order: Order, student: Path) -> list[MaskRow]:
