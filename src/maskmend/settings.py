@@ -7,25 +7,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from maskmend.errors import SettingsError
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+from maskmend.method_settings import GceSettings, Group
 
 _Voxels = Annotated[int, Field(ge=1)]
 _Length = Annotated[float, Field(gt=0)]
 
 
-class TrainingSettings(_Group):
+class TrainingSettings(Group):
     """How one network is trained; what is null here is proposed from the data."""
 
     network: Literal["compact", "vnet"] = Field(
         "compact",
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
+    )
+    method: Literal["plain", "gce"] = Field(
+        "plain",
+        description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
+        "which works beside all others",
     )
     size: int = Field(
         128, ge=32, multiple_of=32,
@@ -93,6 +94,7 @@ class TrainingSettings(_Group):
     weights: Literal["best", "last"] = Field(
         "last", description="checkpoint that predicts: best on the held-out training cases, or last"
     )
+    gce: GceSettings = GceSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:
@@ -111,7 +113,7 @@ class TeacherSettings(TrainingSettings):
     select_after: float = Field(0.375, ge=0, lt=1, description="as for every training")
 
 
-class CrossfitSettings(_Group):
+class CrossfitSettings(Group):
     """Predictions that have never seen the label they judge."""
 
     folds: int = Field(3, ge=2, description="teachers; each predicts the cases it was not shown")
@@ -123,7 +125,7 @@ class CrossfitSettings(_Group):
     teacher: TeacherSettings = TeacherSettings()
 
 
-class FlagSettings(_Group):
+class FlagSettings(Group):
     """Which pixels are wrong."""
 
     method: Literal[
@@ -142,7 +144,7 @@ class FlagSettings(_Group):
     )
 
 
-class CorrectSettings(_Group):
+class CorrectSettings(Group):
     """What a flagged pixel becomes."""
 
     eps: float = Field(0.8, ge=0, le=1, description="share of the suggested class in soft labels")
@@ -153,7 +155,7 @@ class CorrectSettings(_Group):
     )
 
 
-class RankSettings(_Group):
+class RankSettings(Group):
     """What is worth looking at, and where to look first."""
 
     tolerance: str = Field(
@@ -169,7 +171,7 @@ class RankSettings(_Group):
     )  # fmt: skip
 
 
-class Settings(_Group):
+class Settings(Group):
     """All settings of a run."""
 
     seed: int = Field(0, ge=0, description="of folds, weights, order and augmentation")
