@@ -10,7 +10,14 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from maskmend.errors import SettingsError
-from maskmend.method_settings import GceSettings, Group
+from maskmend.method_settings import (
+    CoTeachingSettings,
+    GceSettings,
+    Group,
+    JocorSettings,
+    NrDiceSettings,
+    TriNetSettings,
+)
 
 _Voxels = Annotated[int, Field(ge=1)]
 _Length = Annotated[float, Field(gt=0)]
@@ -23,7 +30,7 @@ class TrainingSettings(Group):
         "compact",
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
-    method: Literal["plain", "gce"] = Field(
+    method: Literal["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"] = Field(
         "plain",
         description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
         "which works beside all others",
@@ -56,8 +63,8 @@ class TrainingSettings(Group):
     )
     dice: float | None = Field(
         None, ge=0,
-        description="weight of 1 - soft Dice beside the cross-entropy; null: 1 for volumes, "
-        "0 for pictures",
+        description="weight of 1 - soft Dice beside the cross-entropy or what stands for it; "
+        "null: 1 for volumes, 0 for pictures",
     )  # fmt: skip
     epochs: int = Field(16, ge=1, description="passes over the training cases")
     least_steps: int = Field(
@@ -95,6 +102,10 @@ class TrainingSettings(Group):
         "last", description="checkpoint that predicts: best on the held-out training cases, or last"
     )
     gce: GceSettings = GceSettings()
+    nr_dice: NrDiceSettings = NrDiceSettings()
+    co_teaching: CoTeachingSettings = CoTeachingSettings()
+    trinet: TriNetSettings = TriNetSettings()
+    jocor: JocorSettings = JocorSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:
