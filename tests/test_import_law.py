@@ -1,11 +1,11 @@
 """The layers of DESIGN section 4: an import points only to its own layer or an earlier one.
 
 Held for every import, those inside functions and under TYPE_CHECKING included. Where the list in
-DESIGN leaves a question: `files` (atomic file primitives) stands right after `core`; `settings`
-before `learning`, because a training takes the settings of a training, and `proposals`, which
-fill them from the data, between the two; `report` and `review`
-before `stages`, because a stage writes the report. The package's own `__init__` is the table of
-the public names and stands above all of them.
+DESIGN leaves a question: `files` (atomic file primitives) stands right after `core`; `settings`,
+and the `method_settings` that are a part of them, before `learning`, because a training takes the
+settings of a training, and `proposals`, which fill them from the data, between the two; `report`
+and `review` before `stages`, because a stage writes the report. The package's own `__init__` is
+the table of the public names and stands above all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ LAYERS = (
     "arrays",
     "formats",
     "datasets",
+    "method_settings",
     "settings",
     "proposals",
     "learning",

@@ -15,6 +15,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from maskmend.errors import SettingsError
+from maskmend.method_settings import (
+    CoTeachingSettings,
+    GceSettings,
+    JocorSettings,
+    NrDiceSettings,
+    TriNetSettings,
+)
 from maskmend.settings import (
     CorrectSettings,
     CrossfitSettings,
@@ -28,8 +35,17 @@ from maskmend.settings import (
     settings_yaml,
 )
 
+ramps = dict(
+    forget=st.floats(0, 0.9), ramp_start=st.floats(0, 1), ramp_end=st.floats(0, 1)
+)  # fmt: skip
 training_values = dict(
     network=st.sampled_from(["compact", "vnet"]),
+    method=st.sampled_from(["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"]),
+    gce=st.builds(GceSettings, q=st.floats(0.01, 1)),
+    nr_dice=st.builds(NrDiceSettings, gamma=st.floats(1, 2)),
+    co_teaching=st.builds(CoTeachingSettings, **ramps),
+    trinet=st.builds(TriNetSettings, **ramps),
+    jocor=st.builds(JocorSettings, agreement=st.floats(0, 0.9), **ramps),
     size=st.integers(1, 32).map(lambda n: 32 * n),
     epochs=st.integers(1, 500),
     batch_size=st.none() | st.integers(1, 64),

@@ -7,25 +7,33 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from maskmend.errors import SettingsError
-
-
-class _Group(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+from maskmend.method_settings import (
+    CoTeachingSettings,
+    GceSettings,
+    Group,
+    JocorSettings,
+    NrDiceSettings,
+    TriNetSettings,
+)
 
 _Voxels = Annotated[int, Field(ge=1)]
 _Length = Annotated[float, Field(gt=0)]
 
 
-class TrainingSettings(_Group):
+class TrainingSettings(Group):
     """How one network is trained; what is null here is proposed from the data."""
 
     network: Literal["compact", "vnet"] = Field(
         "compact",
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
+    )
+    method: Literal["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"] = Field(
+        "plain",
+        description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
+        "which works beside all others",
     )
     size: int = Field(
         192, ge=32, multiple_of=32,
@@ -55,7 +63,8 @@ class TrainingSettings(_Group):
     )
     dice: float | None = Field(
         None, ge=0,
-        description="weight of 1 - soft Dice beside the cross-entropy; null: 1",
+        description="weight of 1 - soft Dice beside the cross-entropy or what stands for it; null: "
+        "1 where `method` is plain, 0 beside all others",
     )  # fmt: skip
     epochs: int = Field(24, ge=1, description="passes over the training cases")
     least_steps: int = Field(
@@ -92,6 +101,11 @@ class TrainingSettings(_Group):
     weights: Literal["best", "last"] = Field(
         "last", description="checkpoint that predicts: best on the held-out training cases, or last"
     )
+    gce: GceSettings = GceSettings()
+    nr_dice: NrDiceSettings = NrDiceSettings()
+    co_teaching: CoTeachingSettings = CoTeachingSettings()
+    trinet: TriNetSettings = TriNetSettings()
+    jocor: JocorSettings = JocorSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:
@@ -114,7 +128,7 @@ class TeacherSettings(TrainingSettings):
     select_after: float = Field(0.25, ge=0, lt=1, description="as for every training")
 
 
-class CrossfitSettings(_Group):
+class CrossfitSettings(Group):
     """Predictions that have never seen the label they judge."""
 
     folds: int = Field(3, ge=2, description="teachers; each predicts the cases it was not shown")
@@ -126,7 +140,7 @@ class CrossfitSettings(_Group):
     teacher: TeacherSettings = TeacherSettings()
 
 
-class FlagSettings(_Group):
+class FlagSettings(Group):
     """Which pixels are wrong."""
 
     method: Literal[
@@ -150,7 +164,7 @@ class FlagSettings(_Group):
     )
 
 
-class CorrectSettings(_Group):
+class CorrectSettings(Group):
     """What a flagged pixel becomes."""
 
     eps: float = Field(0.8, ge=0, le=1, description="share of the suggested class in soft labels")
@@ -161,7 +175,7 @@ class CorrectSettings(_Group):
     )
 
 
-class RankSettings(_Group):
+class RankSettings(Group):
     """What is worth looking at, and where to look first."""
 
     tolerance: str = Field(
@@ -177,7 +191,7 @@ class RankSettings(_Group):
     )  # fmt: skip
 
 
-class Settings(_Group):
+class Settings(Group):
     """All settings of a run."""
 
     seed: int = Field(0, ge=0, description="of folds, weights, order and augmentation")

@@ -206,9 +206,9 @@ class Run:
                 remedy="Choose a new folder with --run.",
             )  # fmt: skip
         mine = _fixed(self._source_json(), self.settings.model_dump(), self.predictions)
-        stored = _fixed(
-            described["source"], described["settings"], described.get("predictions")
-        )  # fmt: skip
+        # settings that did not exist when the run was made have their defaults
+        settings = settings_from(described["settings"], str(self.root / "run.json")).model_dump()
+        stored = _fixed(described["source"], settings, described.get("predictions"))
         differing = [name for name in mine if mine[name] != stored.get(name)]
         if differing:
             raise RunMismatchError(

@@ -146,7 +146,8 @@ class TestLabels:
         given = np.stack([elsewhere, elsewhere]).astype(np.uint8)
         predicted = np.stack([self.truth, self.truth]).astype(np.uint8)
         labels, moved = moved_labels(given, predicted, np.array([0.1, 0.1]), OVERLAPPING, ONE)
-        assert (labels == predicted).all() and not moved.any()
+        assert (labels == predicted).all()
+        assert not moved.any()
 
     def test_exclusive_structures_keep_out_of_each_other(self) -> None:
         given, predicted = np.zeros((2, 1, 41, 41), np.uint8)

@@ -104,7 +104,8 @@ def test_the_run_folder_is_complete(audited: Run) -> None:
         *(f"labels/soft/{case}.npy" for case in cases),
         *(f"labels/{case.split('_')[0]}/{folder}/{case}.png"
           for case in everyone for folder in ("images", *planes)),
-        *(f"{training}/{file}" for training in ("teachers/fold0", "teachers/fold1", "students/believed")
+        *(f"{training}/{file}"
+          for training in ("teachers/fold0", "teachers/fold1", "students/believed")
           for file in ("training.json", "metrics.csv", "best.safetensors", "last.safetensors",
                        "tensorboard/hparams.yaml")),
     }  # fmt: skip

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 from torch.utils.data import Sampler
 
-from maskmend.arrays.agreement import predicted_labels
-from maskmend.core import IGNORED, FloatArray, LabelArray, LabelScheme
+from maskmend.core import FloatArray, LabelScheme
 from maskmend.learning.inference import predict_prepared
 from maskmend.learning.losses import channel_shares
 from maskmend.learning.networks import build_network
@@ -27,10 +26,6 @@ class Way(Protocol):
 
     @property
     def memory_format(self) -> torch.memory_format: ...
-    @property
-    def usual_dice(self) -> float:
-        """Weight of 1 - soft Dice in the loss, where the settings leave it open."""
-
     @property
     def can_be_lonely(self) -> bool:
         """Whether one case alone may have no variance on the coarsest grid to normalise by."""
@@ -71,8 +66,15 @@ class TrainingCases(Protocol):
         chosen: (B,) indices of cases.  kept: (B, planes) bool, masks that train.
         """
 
-    def predicted(self, network: nn.Module) -> Iterator[tuple[LabelArray, LabelArray]]:
-        """Labels of each whole case, (planes, *S) uint8: those to be learnt, and the network's."""
+    def known(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Of each whole case on the network's grid, float32 in [0, 1]: targets (channels, *S), and
+        what takes part (planes, *S)."""
+
+    def probabilities(self, network: nn.Module) -> Iterator[FloatArray]:
+        """Of each whole case on the network's grid, (channels, *S) float32."""
+
+    def relabelled(self, targets: Iterable[FloatArray]) -> TrainingCases:
+        """The same cases with other targets, in the shapes and the order of `known`."""
 
     def arrays(self) -> Iterator[NDArray[Any]]:
         """All that a training is made from."""
@@ -88,7 +90,6 @@ class PictureWay:
     size: int
 
     memory_format = torch.channels_last
-    usual_dice = 1.0
 
     @property
     def can_be_lonely(self) -> bool:
@@ -162,15 +163,14 @@ class TrainingData:
         maps = torch.cat([self.images[chosen], self.targets[chosen] * part, part], dim=1)
         return augment(maps, self.in_channels, generator) if settings.augment else maps
 
-    def predicted(self, network: nn.Module) -> Iterator[tuple[LabelArray, LabelArray]]:
-        """Labels on the network's grid, (planes, size, size) uint8."""
-        found = predict_prepared(network, self.images, self.scheme).numpy()
-        for target, part, probs in zip(
-            self.targets.numpy(), self.taking_part.numpy(), found, strict=True
-        ):
-            given = predicted_labels(target, self.scheme)
-            judged = np.where(part > 0.5, given, IGNORED).astype(np.uint8)
-            yield judged, predicted_labels(probs, self.scheme)
+    def known(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        yield from zip(self.targets.numpy(), self.taking_part.numpy(), strict=True)
+
+    def probabilities(self, network: nn.Module) -> Iterator[FloatArray]:
+        yield from predict_prepared(network, self.images, self.scheme).numpy()
+
+    def relabelled(self, targets: Iterable[FloatArray]) -> TrainingData:
+        return replace(self, targets=torch.stack([torch.from_numpy(maps) for maps in targets]))
 
     def arrays(self) -> Iterator[NDArray[Any]]:
         """All that a training is made from."""

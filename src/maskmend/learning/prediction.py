@@ -14,20 +14,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from maskmend.arrays.agreement import mask_mismatch
-from maskmend.core import FloatArray, LabelScheme
+from maskmend.arrays.agreement import mask_mismatch, predicted_labels
+from maskmend.core import IGNORED, FloatArray, LabelScheme
 from maskmend.errors import MissingFileError, UnreadableFileError
 from maskmend.files import read_json
 from maskmend.learning.batches import PictureWay, TrainingCases, Way
 from maskmend.learning.compute import Compute
+from maskmend.learning.ensemble import build_networks
 from maskmend.learning.inference import probabilities_of
+from maskmend.learning.methods import METHODS
 from maskmend.learning.volumes import VolumeWay
 from maskmend.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished network and what it needs to predict."""
+    """A finished network, or several as one, and what it needs to predict."""
 
     network: nn.Module
     scheme: LabelScheme
@@ -55,8 +57,12 @@ def mismatch_with(network: nn.Module, data: TrainingCases) -> FloatArray:
 
     On the network's grid.
     """
-    pairs = data.predicted(network)
-    return np.stack([mask_mismatch(given, predicted, data.scheme) for given, predicted in pairs])
+    scheme, rows = data.scheme, []
+    for (targets, part), probs in zip(data.known(), data.probabilities(network), strict=True):
+        given = predicted_labels(targets, scheme)
+        judged = np.where(part > 0.5, given, IGNORED).astype(np.uint8)
+        rows.append(mask_mismatch(judged, predicted_labels(probs, scheme), scheme))
+    return np.stack(rows)
 
 
 def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> Trained:
@@ -68,7 +74,8 @@ def load_trained(folder: Path, compute: Compute, weights: str | None = None) -> 
     settings = TrainingSettings.model_validate(identity["settings"])
     scheme = LabelScheme(tuple(identity["structures"]), identity["overlapping"])
     way = _way_of(identity, settings)
-    network = way.build_network(settings.network, identity["in_channels"], scheme.num_channels)
+    count = METHODS[settings.method].networks
+    network = build_networks(way, settings.network, identity["in_channels"], scheme, count)
     path = folder / f"{weights or settings.weights}.safetensors"
     if not path.exists():
         raise MissingFileError(

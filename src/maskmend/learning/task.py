@@ -1,25 +1,24 @@
-"""What Lightning trains: one network, its averaged twin, its loss, and which masks it believes."""
+"""What Lightning trains: networks, their averaged twins, and which masks are believed."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from maskmend.arrays.agreement import believed_masks, mask_distance, size_bias
 from maskmend.learning.batches import TrainingCases, mean_of_known
-from maskmend.learning.losses import (
-    plane_weights,
-    soft_cross_entropy,
-    soft_dice_loss,
-    weighted_mean,
-)
+from maskmend.learning.ensemble import build_networks, members_of
+from maskmend.learning.losses import plane_weights
+from maskmend.learning.methods import METHODS
+from maskmend.learning.methods.interface import Batch, EpochStart, Setup
 from maskmend.learning.prediction import mismatch_with
 from maskmend.settings import TrainingSettings
 
@@ -27,7 +26,7 @@ WARM_UP_STEPS = 20
 
 
 class SegmentationTask(pl.LightningModule):
-    """One network, its averaged twin, and the loss; the training data is held, not loaded.
+    """The networks of a method, their averaged twins; the training data is held, not loaded.
 
     Batches are indices into `data`, which draws them from (seed, step) alone, and masks are
     selected at the start of an epoch from the averaged weights alone, so that a resumed training
@@ -43,50 +42,61 @@ class SegmentationTask(pl.LightningModule):
         """listener: called after each epoch with its number from 1, loss and monitor Dice."""
         super().__init__()
         self._listener = listener
-        self._data, self._monitor, self._settings, self._seed = data, monitor, settings, seed
+        self._given, self._data, self._monitor = data, data, monitor
+        self._settings, self._seed = settings, seed
+        count = len(data.case_ids)
+        self._epochs = epochs_of(settings, count)
+        self._steps = self._epochs * math.ceil(count / settings.step_size)
+        shares = data.shares()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = data.way.build_network(
-                settings.network, data.in_channels, data.scheme.num_channels
-            )
-        self.network = network.to(memory_format=data.way.memory_format)  # type: ignore[call-overload]
-        shares = data.shares()
-        self._start_at(shares)
+            self._build(data, shares)
         decay = settings.averaging
         self.averaged = AveragedModel(
             self.network, multi_avg_fn=lambda *values: _average(*values, decay=decay),
             use_buffers=True,
         )  # fmt: skip
         self.averaged.requires_grad_(False)
-        self._weights = plane_weights(shares, data.scheme.overlapping)
-        kept = torch.ones(len(data.case_ids), len(data.scheme.planes), dtype=torch.bool)
+        kept = torch.ones(count, len(data.scheme.planes), dtype=torch.bool)
         self.register_buffer("kept", kept)
         self._losses: list[Tensor] = []
         self.history: list[list[float]] = []
 
-    def _start_at(self, shares: Tensor) -> None:
-        """Set the output bias to the share of each class, so that no step is lost to learn it."""
+    def _build(self, data: TrainingCases, shares: Tensor) -> None:
+        """Networks and method, with random weights from torch's generator.
+
+        shares: (channels,), of the pixels.  The output bias is set to them, so that no step is
+        lost to learn them.
+        """
+        settings, scheme, way = self._settings, data.scheme, data.way
+        method = METHODS[settings.method]
+        network = build_networks(way, settings.network, data.in_channels, scheme, method.networks)
+        self.network = network.to(memory_format=way.memory_format)  # type: ignore[call-overload]
         prior = shares.clamp(1e-4, 1 - 1e-4)
-        logits = torch.logit(prior) if self._data.scheme.overlapping else prior.log()
-        bias = self.network.last.bias  # type: ignore[union-attr]
-        with torch.no_grad():
-            bias.copy_(logits.repeat_interleave(len(bias) // len(logits)))  # type: ignore[operator, arg-type]
+        logits = torch.logit(prior) if scheme.overlapping else prior.log()
+        for member in members_of(self.network):
+            bias = member.last.bias  # type: ignore[union-attr]
+            with torch.no_grad():
+                bias.copy_(logits.repeat_interleave(len(bias) // len(logits)))  # type: ignore[operator, arg-type]
+        weights = plane_weights(shares, scheme.overlapping)
+        # the losses of the other methods stand alone in their papers
+        usual_dice = 1.0 if settings.method == "plain" else 0.0
+        dice = usual_dice if settings.dice is None else settings.dice
+        self.method = method(Setup(data, weights, dice, settings))
 
     def configure_optimizers(self) -> Any:
         """AdamW; the rate rises for WARM_UP_STEPS, then stays or falls as half a cosine."""
         settings = self._settings
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate,
+            [*self.network.parameters(), *self.method.parameters()], lr=settings.learning_rate,
             weight_decay=settings.weight_decay, fused=True,
         )  # fmt: skip
-        count = len(self._data.case_ids)
-        total = epochs_of(settings, count) * math.ceil(count / settings.step_size)
 
         def rate(step: int) -> float:
             warm = min(1.0, (step + 1) / WARM_UP_STEPS)
             if settings.schedule == "constant":
                 return warm
-            return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, step / total)))
+            return warm * (0.5 + 0.5 * math.cos(math.pi * min(1.0, step / self._steps)))
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         return {
@@ -96,8 +106,10 @@ class SegmentationTask(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._losses = []
-        share, epochs = self._settings.select_after, epochs_of(self._settings, len(self.kept))
-        start = math.ceil(share * epochs)
+        self._data = self.method.start_epoch(
+            EpochStart(self.current_epoch, self._epochs, self._given, self.averaged)
+        )
+        start = math.ceil(self._settings.select_after * self._epochs)
         if start and self.current_epoch >= start and (self.current_epoch - start) % 2 == 0:
             self._select_masks()
 
@@ -120,22 +132,17 @@ class SegmentationTask(pl.LightningModule):
         maps = data.draw(chosen, self.kept[chosen].cpu(), generator, self._settings)
         images, known, taking_part = maps.to(self.device).split(data.counts, dim=1)
         targets = mean_of_known(known, taking_part)
-        logits = self.network(images.to(memory_format=data.way.memory_format))
-        loss = self._loss(logits.float(), targets, taking_part)
+        networks = tuple(partial(self._logits, member) for member in members_of(self.network))
+        progress = self.global_step / self._steps
+        batch = Batch(chosen, images, targets, taking_part, progress, generator, networks)
+        loss = self.method.loss(batch, [network(images) for network in networks])
         self._losses.append(loss.detach())
         self.log("train/loss", loss, on_epoch=True, on_step=False, batch_size=len(chosen))
         return loss
 
-    def _loss(self, logits: Tensor, targets: Tensor, taking_part: Tensor) -> Tensor:
-        overlapping = self._data.scheme.overlapping
-        pixels = soft_cross_entropy(logits, targets, overlapping)
-        loss = weighted_mean(pixels, taking_part, self._weights.to(self.device))
-        dice = self._settings.dice
-        if dice is None:
-            dice = self._data.way.usual_dice
-        if dice:
-            loss = loss + dice * soft_dice_loss(logits, targets, taking_part, overlapping)
-        return loss
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        logits: Tensor = network(images.to(memory_format=self._given.way.memory_format))
+        return logits.float()
 
     def on_train_batch_end(self, *_: object) -> None:
         self.averaged.update_parameters(self.network)

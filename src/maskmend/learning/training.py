@@ -54,7 +54,7 @@ def train_network(
     """
     identity = _identity(data, settings, seed, compute)
     described = folder / "training.json"
-    if described.exists() and read_json(described) != identity:
+    if described.exists() and _with_defaults(read_json(described), settings) != identity:
         raise RunMismatchError(
             str(folder), expected="a training with these settings on these labels",
             got="another one", remedy="Delete this folder to train again, or use a new run.",
@@ -84,6 +84,11 @@ def _identity(
         "cases": list(data.case_ids),
         "data_digest": digest.hexdigest(),
     } | data.describe()
+
+
+def _with_defaults(identity: dict[str, Any], settings: TrainingSettings) -> dict[str, Any]:
+    """A stored identity, with the settings that did not exist when it was stored."""
+    return identity | {"settings": type(settings)().model_dump() | identity["settings"]}
 
 
 def split_monitor(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:

@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor, nn
 
-from maskmend.arrays.agreement import predicted_labels
 from maskmend.arrays.patches import halvings
-from maskmend.core import IGNORED, FloatArray, LabelArray, LabelScheme
+from maskmend.core import FloatArray, LabelScheme
 from maskmend.errors import SettingsError
 from maskmend.learning.batches import mean_of_known, resize
 from maskmend.learning.inference import probabilities_of, window_logits
@@ -55,7 +54,6 @@ class VolumeWay:
     intensities: tuple[Intensities, ...] = ()
 
     memory_format = torch.channels_last_3d
-    usual_dice = 1.0
     can_be_lonely = False
 
     def build_network(self, name: str, in_channels: int, out_channels: int) -> VolumeUNet:
@@ -200,14 +198,24 @@ class VolumeData:
             image = brighten(image, generator)
         return torch.cat([image, targets * part, part])
 
-    def predicted(self, network: nn.Module) -> Iterator[tuple[LabelArray, LabelArray]]:
-        """Labels of each whole case, (planes, *S) uint8: those to be learnt, and the network's."""
+    def known(self) -> Iterator[tuple[FloatArray, FloatArray]]:
+        for volume in self.volumes:
+            yield volume.targets / np.float32(255), volume.taking_part / np.float32(255)
+
+    def probabilities(self, network: nn.Module) -> Iterator[FloatArray]:
         for volume in self.volumes:
             image = torch.from_numpy(volume.image)
             logits = window_logits(network, image, self.way.patch, self.way.overlap)
-            found = predicted_labels(probabilities_of(logits, self.scheme)[0].numpy(), self.scheme)
-            given = predicted_labels(volume.targets / np.float32(255), self.scheme)
-            yield np.where(volume.taking_part > 127, given, IGNORED).astype(np.uint8), found
+            yield probabilities_of(logits, self.scheme)[0].numpy()
+
+    def relabelled(self, targets: Iterable[FloatArray]) -> VolumeData:
+        """Patches lie around the voxels of the structures in the new targets."""
+        volumes = []
+        for volume, maps in zip(self.volumes, targets, strict=True):
+            shares = _as_bytes(torch.from_numpy(maps))
+            positions = _positions(shares, volume.taking_part, self.scheme)
+            volumes.append(replace(volume, targets=shares, positions=positions))
+        return replace(self, volumes=tuple(volumes))
 
 
 Item = tuple[str, NDArray[np.generic], tuple[float, ...], FloatArray, FloatArray]
