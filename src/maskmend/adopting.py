@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from maskmend import files
-from maskmend.core import QUIET, Case, Listener, StatedFold
-from maskmend.datasets import read_grid
+from maskmend.core import QUIET, Case, LabelArray, Listener, StatedFold
+from maskmend.datasets import read_grid, read_labels
 from maskmend.datasets.probabilities import (
     BY_USER,
     Extent,
@@ -85,10 +85,12 @@ def find(run: Run, root: Path, splits: Path | None, out_of_sample: bool) -> Prep
     cases = [case for case in run.dataset.cases if case.split in run.source.splits]
     by_id = {case.id: case for case in cases}
     grids = {case.id: read_grid(case) for case in cases}
-    return prepare(
-        root.resolve(), run.dataset, cases, grids, lambda case: run.read_given(by_id[case]), folds,
-        out_of_sample,
-    )  # fmt: skip
+
+    def given_of(case: str) -> LabelArray:
+        # not those that a run keeps: its folder is only made once the predictions fit
+        return read_labels(run.dataset, by_id[case])
+
+    return prepare(root.resolve(), run.dataset, cases, grids, given_of, folds, out_of_sample)
 
 
 def adopt(run: Run, prepared: Prepared, listener: Listener = QUIET) -> None:

@@ -510,6 +510,11 @@ def test_axes_that_agree_far_better_the_other_way_are_refused(tmp_path: Path) ->
             continue
         with pytest.raises(GridMismatchError, match="agree far better"):
             stages.audit(where, run, SETTINGS, probabilities=where_to, out_of_sample=True)
+        # the same folder takes them once they are turned
+        turned = {name: np.ascontiguousarray(a.transpose(0, 3, 2, 1)) for name, a in stored.items()}
+        there = write_all(tmp_path / "turned", turned)
+        audited = stages.audit(where, run, SETTINGS, probabilities=there, out_of_sample=True)
+        assert len(audited.cases) == 4
 
 
 # -- in place, resumed, changed
