@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmend import files
 from maskmend.core import QUIET, Case, LabelArray, Listener, StatedFold
@@ -29,6 +30,7 @@ from maskmend.datasets.probabilities import (
     read_splits,
     refuse_label_map,
     seems_logits,
+    take_foreground,
 )
 from maskmend.datasets.tree import shorten
 from maskmend.errors import InSampleError, MaskmendError, MissingFileError, ProbabilityError
@@ -222,16 +224,25 @@ def _bring(run: Run, incoming: Incoming, case: Case, dtype: np.dtype[Any], logit
             return extent
     shape = (scheme.num_channels, *read_grid(case).shape)
     with run.new_probabilities(case, shape, dtype) as out:
-        if logits:
-            with run.scratch(shape, np.dtype(np.float32)) as scratch:
-                extent = bring_logits(
-                    incoming.stored, incoming.place, scheme, case.id, scratch, out
-                )  # fmt: skip
+        if incoming.place.layout.paired:
+            with run.scratch((2, *shape[1:]), dtype) as both:
+                extent = _fill(run, incoming, both, logits)
+                if extent.is_logits == logits:
+                    take_foreground(both, case.id, out)
         else:
-            extent = bring(incoming.stored, incoming.place, scheme, case.id, out)
+            extent = _fill(run, incoming, out, logits)
     if extent.is_logits == logits:
         run.adopt(case, _finished(origin, extent, in_place=False))
     return extent
+
+
+def _fill(run: Run, incoming: Incoming, out: NDArray[Any], logits: bool) -> Extent:
+    """Write the probabilities of a case, (channels, *S), the channels being those of its file."""
+    scheme = incoming.place.layout.scheme(run.dataset.scheme)
+    if not logits:
+        return bring(incoming.stored, incoming.place, scheme, incoming.case, out)
+    with run.scratch(out.shape, np.dtype(np.float32)) as scratch:
+        return bring_logits(incoming.stored, incoming.place, scheme, incoming.case, scratch, out)
 
 
 def _origin(incoming: Incoming, dtype: np.dtype[Any], logits: bool) -> dict[str, Any]:
