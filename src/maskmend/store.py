@@ -41,7 +41,13 @@ from maskmend.datasets import (
     write_fitting,
     write_soft_labels,
 )
-from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
+from maskmend.errors import (
+    InSampleError,
+    MaskmendError,
+    MissingFileError,
+    RunMismatchError,
+    SettingsError,
+)
 from maskmend.formats.png import encode_png
 from maskmend.proposals import propose_settings
 from maskmend.settings import Settings, settings_from, settings_yaml
@@ -302,6 +308,17 @@ class Run:
         files.write_json(self.root / "predictions.json", dict(adopted))
         for name in ("adopted", "without_prediction"):
             self.__dict__.pop(name, None)
+
+    def leave_out(self, faults: Mapping[str, MaskmendError]) -> None:
+        """Go on without cases whose predictions are of no use.  faults: case id -> why.
+
+        Raises the first fault where no case is left.
+        """
+        if all(case.id in faults for case in self.cases):
+            raise next(iter(faults.values()))
+        more = [{"case": case, "reason": str(fault)} for case, fault in faults.items()]
+        known = self.adopted.get("left_out", [])
+        self.write_adopted({**self.adopted, "left_out": [*known, *more]})
 
     def origin_of(self, case: Case) -> dict[str, Any] | None:
         """Where its probabilities come from; None if there are none."""

@@ -356,8 +356,8 @@ class TestWhichWeightsPredict:
     def restless(tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A training that gets worse after a while: too fast, and of masks half wrong."""
         settings = TrainingSettings(
-            dice=0, size=32, epochs=8, least_steps=0, learning_rate=0.03, schedule="constant", averaging=0,
-            monitor_share=0.2, weights="best",
+            size=32, epochs=8, least_steps=0, learning_rate=0.03, schedule="constant", averaging=0,
+            dice=0, monitor_share=0.2, weights="best",
         )  # fmt: skip
         folder = tmp_path_factory.mktemp("restless")
         train_network(discs(10, 5), settings, folder, SEED, CPU)
