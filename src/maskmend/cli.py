@@ -192,7 +192,7 @@ def audit(
     from maskmend.progress import Bar
     from maskmend.summaries import noise_rates, too_good, too_poor, worst_masks
 
-    source, found = _source(dataset, split, ignore_value, group_pattern)
+    source, found = _source(dataset, run, split, ignore_value, group_pattern)
     chosen = _settings(settings, overrides, seed, device)
     with Bar() as bar, _workers(cluster) as workers:
         done = stages.audit(
@@ -286,7 +286,7 @@ def crossfit(
     from maskmend.progress import Bar
     from maskmend.store import Run
 
-    source, found = _source(dataset, split, ignore_value, group_pattern)
+    source, found = _source(dataset, run, split, ignore_value, group_pattern)
     opened = Run.create(run, source, _settings(settings, overrides, seed, device), found)
     with Bar() as bar, _workers(cluster) as workers:
         stages.crossfit(opened, bar, workers)
@@ -663,22 +663,30 @@ def _reopen(root: Path, changes: dict[str, Any]) -> Run:
     return run.with_settings(_override_all(run.settings, overrides)) if overrides else run
 
 
-def _open(root: Path, ignore_value: int | None, group_pattern: str | None = None) -> Dataset:
+def _open(
+    root: Path, ignore_value: int | None, group_pattern: str | None = None, run: Path | None = None
+) -> Dataset:
+    """run: a folder in which there may be a run on this data set, which knows its files already."""
     from maskmend.datasets import open_dataset
+    from maskmend.store import inspected_in
 
-    dataset = open_dataset(root, ignore_value=ignore_value, group_pattern=group_pattern)
+    dataset = open_dataset(
+        root, ignore_value=ignore_value, group_pattern=group_pattern,
+        inspected={} if run is None else inspected_in(run),
+    )  # fmt: skip
     for sentence in dataset.understood:
         typer.echo(sentence, err=True)
     return dataset
 
 
 def _source(
-    root: Path, split: list[str] | None, ignore_value: int | None, group_pattern: str | None
-) -> tuple[Source, Dataset]:
+    root: Path, run: Path, split: list[str] | None, ignore_value: int | None,
+    group_pattern: str | None,
+) -> tuple[Source, Dataset]:  # fmt: skip
     """How a data set is opened, and what came of it: it takes a while, so it is done once."""
     from maskmend.store import Source
 
-    dataset = _open(root, ignore_value, group_pattern)
+    dataset = _open(root, ignore_value, group_pattern, run)
     source = Source(str(root.resolve()), _splits(dataset, split), ignore_value, group_pattern)
     return source, dataset
 

@@ -49,7 +49,7 @@ from maskmend.review.session import Review, ranked_findings
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
-from maskmend.store import DEMO, Run, Source
+from maskmend.store import DEMO, Run, Source, inspected_in
 from maskmend.summaries import too_good, too_poor
 from maskmend.trainings import BELIEVED, GIVEN
 
@@ -151,7 +151,7 @@ def adopt(
     Raises InSampleError where a case was seen by the model that predicted it, or where nobody says
     that it was not.
     """
-    dataset = dataset or source.open()
+    dataset = dataset or source.open(inspected_in(root))
     if isinstance(existing.probabilities, str | Path):
         folder = Path(existing.probabilities).resolve()
         # before there is a run folder: a mistyped path leaves nothing behind

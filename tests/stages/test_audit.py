@@ -26,7 +26,7 @@ from maskmend.datasets import open_dataset
 from maskmend.errors import RunMismatchError
 from maskmend.execute import connect
 from maskmend.settings import Settings
-from maskmend.store import Run, Source
+from maskmend.store import DIGESTS, INSPECTED, Run, Source
 
 STAGES = ("crossfit", "flag", "correct", "train", "draw_cases")
 
@@ -50,11 +50,14 @@ stages.audit(Source(data, ("training",)), Path(run), settings, listener=Killer()
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """File -> bytes, TensorBoard's event files apart: these hold the time of day."""
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
+    """File -> bytes, without those that hold times: TensorBoard's, and what is known of files."""
+    found = {
+        path.relative_to(root).as_posix(): path
         for path in root.rglob("*")
         if path.is_file() and "tfevents" not in path.name
+    }
+    return {
+        name: path.read_bytes() for name, path in found.items() if name not in (INSPECTED, DIGESTS)
     }
 
 

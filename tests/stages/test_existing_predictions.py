@@ -35,7 +35,7 @@ from maskmend.errors import (
 from maskmend.exporting.options import ExportOptions
 from maskmend.formats.seg_nrrd import create_segments
 from maskmend.settings import FlagSettings, Settings
-from maskmend.store import Run, Source
+from maskmend.store import DIGESTS, INSPECTED, Run, Source
 
 SHAPE = (6, 10, 14)
 AFFINE = np.diag([-0.5, -0.5, 3.0, 1.0])
@@ -581,10 +581,11 @@ def test_a_file_that_has_changed_is_refused(source: Source, tmp_path: Path, arra
 
 
 def files_of(run: Run) -> dict[str, bytes]:
+    """File -> bytes, without what is known of the data set's files, and their times."""
     return {
         path.relative_to(run.root).as_posix(): path.read_bytes()
         for path in sorted(run.root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path not in (run.root / INSPECTED, run.root / DIGESTS)
     }
 
 
