@@ -171,10 +171,10 @@ def cold_maskmend(labels_file: str, probs_file: str, method: str) -> None:
 
 def memory_of_flagging(labels_file: str, probs_file: str, method: str) -> None:
     labels, probs = np.load(labels_file), np.load(probs_file)
-    flag_errors(labels[:1000], probs[:1000], method=method, class_axis=-1, engine="numba")
+    flag_errors(labels[:1000], probs[:1000], method=method, class_axis=-1, engine="native")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading
     before = memory_status("VmRSS")
-    flag_errors(labels, probs, method=method, class_axis=-1, engine="numba")
+    flag_errors(labels, probs, method=method, class_axis=-1, engine="native")
     print(memory_status("VmHWM") - before)
 
 
@@ -192,7 +192,7 @@ def compare(num_classes: int, cases: int, figures: dict[str, Any]) -> None:
         for method in TWINS:
             found: dict[str, Any] = {}
             found["cleanlab"], expected = timed(partial(cleanlab_flags, labels, rows, method))
-            flag = partial(flag_errors, labels, method=method, engine="numba")
+            flag = partial(flag_errors, labels, method=method, engine="native")
             flag(rows, class_axis=-1)
             found["maskmend"], flags = timed(partial(flag, classes_first), 3)
             same_array = timed(partial(flag, rows, class_axis=-1), 3)[0]
@@ -224,8 +224,10 @@ def compare_segmentation(images: Array, maps: Array, figures: dict[str, Any]) ->
     found["cleanlab"], expected = timed(lambda: find_label_issues(images, probs, verbose=False))
 
     def flag() -> Array:
-        low = flag_errors(images, probs, method="low_self_confidence", class_axis=1, engine="numba")
-        return low & flag_errors(images, probs, method="argmax", class_axis=1, engine="numba")
+        low = flag_errors(
+            images, probs, method="low_self_confidence", class_axis=1, engine="native"
+        )
+        return low & flag_errors(images, probs, method="argmax", class_axis=1, engine="native")
 
     found["maskmend"], flags = timed(flag, 3)
     found["times"] = found["cleanlab"] / found["maskmend"]
@@ -260,9 +262,9 @@ class Stream:
 def grow(pixels: str, num_classes: str) -> None:
     """Count and mark a stream; prints nanoseconds a pixel, passes, and megabytes."""
     stream = Stream(int(pixels), int(num_classes))
-    finder = ErrorFinder(int(num_classes), engine="numba")
+    finder = ErrorFinder(int(num_classes), engine="native")
     # every kernel is fetched before the clock runs, which the smallest stream would feel most
-    warm_up = ErrorFinder(int(num_classes), engine="numba")
+    warm_up = ErrorFinder(int(num_classes), engine="native")
     labels, probs = next(iter(stream))
     while not warm_up.ready:
         warm_up.update(labels[:4096], probs[:, :4096], case=0)

@@ -116,7 +116,7 @@ def test_two_dimensions_are_three_with_a_thin_one(
 def test_compiled_or_not_is_the_same(problem: tuple[Array, Array], method: str) -> None:
     labels, probs = problem
     plain = flag_errors(labels, probs, method=method, ignore=255, engine="numpy")
-    quick = flag_errors(labels, probs, method=method, ignore=255, engine="numba")
+    quick = flag_errors(labels, probs, method=method, ignore=255, engine="native")
     assert np.array_equal(plain, quick)
 
 
