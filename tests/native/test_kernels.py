@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from maskmend import native
 from maskmend.arrays.accumulate import Tally
 from maskmend.arrays.blocks import Run, split_runs
-from maskmend.arrays.compiled import CompiledSweep, Job
+from maskmend.arrays.compiled import CompiledPlan, CompiledSweep, Job
 from maskmend.arrays.plain import PlainSweep
 from maskmend.arrays.plan import Memory
 from maskmend.arrays.search import METHODS, ErrorSearch
@@ -47,7 +47,7 @@ def problem(num_classes: int, dtype: str, seed: int = 0) -> tuple[Array, Array]:
 
 def both(search: ErrorSearch, level: str) -> Iterator[PlainSweep | CompiledSweep]:
     yield PlainSweep(search._plan)
-    yield CompiledSweep(search._plan, level)
+    yield CompiledPlan(search._plan, level).sweep()
 
 
 def check(
@@ -165,7 +165,7 @@ def test_every_half_is_read_exactly(level: str) -> None:
     halves = np.arange(0x3C01, dtype=np.uint16).view(np.float16)
     for foreground in (halves, halves[::-1].copy()):
         labels = np.ones(len(foreground), np.uint8)
-        sweep = CompiledSweep(ErrorSearch(2, np.dtype(np.float16))._plan, level)
+        sweep = CompiledPlan(ErrorSearch(2, np.dtype(np.float16))._plan, level).sweep()
         sweep.count(next(split_runs(labels, foreground)), 0, "case", Memory(0))
         sums = sweep.tally().sums
         assert sums is not None

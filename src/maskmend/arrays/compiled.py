@@ -75,51 +75,40 @@ class Job(ctypes.Structure):
     ]  # fmt: skip
 
 
-class CompiledSweep:
-    """Counts or marks runs as a plan says, in one thread; see `passes.Sweep`."""
+class CompiledPlan:
+    """A plan as the kernels want it; made once a pass, for all its sweeps."""
 
     def __init__(self, plan: PassPlan, level: str | None = None) -> None:
         """level: of processor, by default the best that this one has; see `native.levels`."""
-        self._plan = plan
-        self._job = Job()
+        self.plan = plan
+        self.job = Job()
+        wide = plan.kind.work == np.float64
+        self.kernel = native.kernel("sweep64" if wide else "sweep32", level)
+        self.room = native.kernel("room", level)(plan.num_classes, wide)
         # arrays that the job points to
         self._held: list[NDArray[Any]] = []
-        wide = plan.kind.work == np.float64
-        self._kernel = native.kernel("sweep64" if wide else "sweep32", level)
-        room = native.kernel("room", level)(plan.num_classes, wide)
-        memory = np.empty(room + _EDGE, np.uint8)
-        start = _address(memory)
-        self._held.append(memory)
-        self._job.room = start + -start % _EDGE
         self._plan_reading()
-        self._plan_counting()
-        self._plan_ranking()
-        self._gathered = Gathered(plan.cuts)
+        if plan.counts.isdisjoint({"sums", "confident"}) or "histogram" in plan.counts:
+            self._plan_ranking()
+
+    def sweep(self) -> CompiledSweep:
+        return CompiledSweep(self)
 
     def _plan_reading(self) -> None:
-        plan, job, bounds = self._plan, self._job, self._plan.bounds
+        plan, job, bounds = self.plan, self.job, self.plan.bounds
         job.classes = plan.num_classes
         job.prob_kind = _KINDS[plan.kind.dtype.name]
         job.ignoring, job.ignore = plan.ignore is not None, plan.ignore or 0
         job.low, job.high = bounds.low, bounds.high
         job.whole, job.tolerance = bounds.whole, bounds.tolerance
         job.wanted = sum(_WANTED[name] for name in plan.counts) + (not plan.checked) * _CHECK
-
-    def _plan_counting(self) -> None:
-        plan, job, classes = self._plan, self._job, self._plan.num_classes
-        self._sizes = np.zeros(classes, np.int64)
-        self._sums = np.zeros((classes, 2), np.int64)
-        # the last column: confident of no class
-        self._joint = np.zeros((classes, classes + 1), np.int64)
-        job.sizes, job.sums = self._hold(self._sizes), self._hold(self._sums)
-        job.joint = self._hold(self._joint)
         job.scale = plan.kind.unit // plan.kind.scale
         job.least = self._hold(plan.cutoffs.least)
         job.present = self._hold(plan.cutoffs.present)
         job.slack = plan.cutoffs.slack
 
     def _plan_ranking(self) -> None:
-        plan, job, bins, work = self._plan, self._job, self._plan.bins, self._plan.kind.work
+        plan, job, bins, work = self.plan, self.job, self.plan.bins, self.plan.kind.work
         low, high = plan.cuts.windows()
         useful = np.ones(plan.rankings, bool)
         if "candidates" in plan.counts:
@@ -134,25 +123,48 @@ class CompiledSweep:
         job.floor, job.shift, job.middle = bins.floor, bins.shift, bins.middle
         if work == np.float32:
             job.floor, job.shift = _single_bits(bins.floor), bins.shift - _NARROW
-        counted = plan.rankings + 1 if "histogram" in plan.counts else 0
-        self._histogram = np.zeros((counted, bins.count), np.int64)
-        job.counts = self._hold(self._histogram)
         job.window_low = self._hold(-_at_most(np.append(-low, -np.inf), work))
         job.window_high = self._hold(_at_most(np.append(high, -np.inf), work))
         job.cuts = self._hold(_at_most(np.append(plan.cuts.scores, -np.inf), work))
         job.found_room = max(_FOUND, _TILE * len(kinds)) if "candidates" in plan.counts else 0
-        self._found_slots = np.empty(job.found_room, np.int32)
-        self._found_scores = np.empty(job.found_room)
-        job.found_slots = self._hold(self._found_slots)
-        job.found_scores = self._hold(self._found_scores)
         rule = plan.rule
         job.ranking, job.confident, job.doubted = rule.ranking, rule.confident, rule.doubted
 
     def _hold(self, array: NDArray[Any]) -> int:
-        """Where an array lies, which is kept as long as the job."""
+        """Where an array lies, which is kept as long as the plan."""
         whole = np.ascontiguousarray(array)
         self._held.append(whole)
         return _address(whole)
+
+
+class CompiledSweep:
+    """Counts or marks runs as a plan says, in one thread; see `passes.Sweep`."""
+
+    def __init__(self, compiled: CompiledPlan) -> None:
+        self._compiled = compiled
+        self._plan = plan = compiled.plan
+        self._job = job = Job.from_buffer_copy(compiled.job)
+        self._room = np.empty(compiled.room + _EDGE, np.uint8)
+        start = _address(self._room)
+        job.room = start + -start % _EDGE
+        if not plan.counts:
+            return
+        classes = plan.num_classes
+        self._sizes = np.zeros(classes, np.int64)
+        self._sums = np.zeros((classes, 2), np.int64)
+        # the last column: confident of no class
+        self._joint = np.zeros((classes, classes + 1), np.int64)
+        counted = plan.rankings + 1 if "histogram" in plan.counts else 0
+        self._histogram = np.zeros((counted, plan.bins.count), np.int64)
+        self._found_slots = np.empty(job.found_room, np.int32)
+        self._found_scores = np.empty(job.found_room)
+        self._gathered = Gathered(plan.cuts)
+        job.sizes, job.sums = _address(self._sizes), _address(self._sums)
+        job.joint, job.counts = _address(self._joint), _address(self._histogram)
+        job.found_slots, job.found_scores = (
+            _address(self._found_slots),
+            _address(self._found_scores),
+        )
 
     def count(self, run: Run, case: int, name: str, memory: Memory) -> None:
         for _, part, its_memory in _readable(run, memory):
@@ -206,7 +218,7 @@ class CompiledSweep:
     def _go_on(self, run: Run, name: str) -> int:
         """Sweep until the end of a run, or until there is no room for candidates."""
         plan, job = self._plan, self._job
-        stopped = self._kernel(ctypes.byref(job))
+        stopped = self._compiled.kernel(ctypes.byref(job))
         if stopped in (_DONE, _NO_ROOM):
             return stopped
         here = job.start

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from maskmend import native
 from maskmend.arrays.accumulate import Counts, Tally
 from maskmend.arrays.blocks import Labels, Probabilities, Run, split_runs
-from maskmend.arrays.compiled import CompiledSweep
+from maskmend.arrays.compiled import CompiledPlan
 from maskmend.arrays.plain import PlainSweep
 from maskmend.arrays.plan import Memory, PassPlan
 from maskmend.errors import GridMismatchError, ProbabilityError, SettingsError
@@ -38,10 +40,10 @@ class Sweep(Protocol):
 class Counter:
     """Counts or marks the pixels of many cases, in one thread; not a value, but makes them."""
 
-    def __init__(self, plan: PassPlan, engine: str) -> None:
-        """engine: as in `ErrorSearch`."""
+    def __init__(self, plan: PassPlan, sweep: Sweep) -> None:
+        """sweep: of the plan, from `sweeps`."""
         self._plan = plan
-        self._sweep: Sweep = CompiledSweep(plan) if _is_native(engine) else PlainSweep(plan)
+        self._sweep = sweep
 
     def add_case(
         self, labels: Labels, probs: Probabilities, class_axis: int, case: int, name: str
@@ -115,10 +117,10 @@ class Counter:
             )
 
 
-def _is_native(engine: str) -> bool:
-    """Whether the compiled kernels are to be used.
+def sweeps(plan: PassPlan, engine: str) -> Callable[[], Sweep]:
+    """What makes sweeps of a plan.
 
-    SettingsError for "native" where there are none.
+    engine: one of ENGINES; SettingsError for "native" where there are no compiled kernels.
     """
     missing = native.why_missing()
     if engine == "native" and missing:
@@ -127,4 +129,6 @@ def _is_native(engine: str) -> bool:
         )
     if engine == "auto":
         native.tell_if_missing()
-    return engine != "numpy" and not missing
+    if engine == "numpy" or missing:
+        return partial(PlainSweep, plan)
+    return CompiledPlan(plan).sweep

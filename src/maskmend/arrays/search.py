@@ -11,6 +11,7 @@ process, of many, and of a cluster alike.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from maskmend.arrays.confidence import (
     error_counts,
     statistics,
 )
-from maskmend.arrays.passes import ENGINES, Counter
+from maskmend.arrays.passes import ENGINES, Counter, Sweep, sweeps
 from maskmend.arrays.plan import Cutoffs, PassPlan, Rule, Slots
 from maskmend.errors import SettingsError
 
@@ -100,7 +101,7 @@ class ErrorSearch:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         probability_kind(self.dtype)
 
-    @property
+    @cached_property
     def kind(self) -> ProbabilityKind:
         return probability_kind(self.dtype)
 
@@ -196,11 +197,15 @@ class ErrorSearch:
 
     def counter(self) -> Counter:
         """A counter for the pass under way; SettingsError without the kernels asked for."""
-        return Counter(self._plan, self.engine)
+        return Counter(self._plan, self._sweeps())
 
     def __getstate__(self) -> dict[str, Any]:
         """What was found alone travels; the plan follows from it."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @cached_property
+    def _sweeps(self) -> Callable[[], Sweep]:
+        return sweeps(self._plan, self.engine)
 
     @cached_property
     def _plan(self) -> PassPlan:

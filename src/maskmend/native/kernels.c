@@ -27,14 +27,17 @@ enum { FEW = 4 };
 
 #define REAL float
 #define BITS int32_t
+#define UNSIGNED uint32_t
 #define NAME(f) JOIN(f, f32)
 #include "sweep.h"
 #undef REAL
 #undef BITS
+#undef UNSIGNED
 #undef NAME
 
 #define REAL double
 #define BITS int64_t
+#define UNSIGNED uint64_t
 #define NAME(f) JOIN(f, f64)
 #include "sweep.h"
 

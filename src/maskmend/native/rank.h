@@ -28,6 +28,34 @@ static int64_t NAME(recall)(const Job *job, const char *record, NAME(Ranked) *ra
     return NAME(record_bytes)(job->classes, n);
 }
 
+/* Rank most of a tile where it lies: the other pixels become skipped ones. */
+static void NAME(rank_in_place)(const NAME(Tile) *tile, NAME(Room) *room, NAME(Ranked) *ranked)
+{
+    const uint8_t *restrict unsure = room->byte;
+    uint8_t *restrict given = room->some_given;
+    for (int64_t x = 0; x < tile->n; x++)
+        given[x] = unsure[x] ? tile->given[x] : SKIPPED;
+    ranked->pixels = *tile;
+    ranked->pixels.given = given;
+    ranked->index = NULL;
+}
+
+/* Room for n ranked pixels in memory; index is written.  NULL, and nothing, if there is none. */
+static char *NAME(new_record)(Job *job, const uint16_t *index, int64_t n)
+{
+    int64_t bytes = NAME(record_bytes)(job->classes, n);
+    if (bytes > job->memory_room - job->memory_used) {
+        job->memory_open = 0;
+        return NULL;
+    }
+    char *record = job->memory + job->memory_used;
+    memcpy(record, &n, sizeof n);
+    memcpy(record + EDGE, index, (size_t)(2 * n));
+    job->memory_used += bytes;
+    job->known++;
+    return record;
+}
+
 /* Pick the pixels that may be flagged out of a tile, and keep them for later passes if there is
    room. */
 static void NAME(pick)(Job *job, const NAME(Tile) *tile, NAME(Room) *room, int keep,
@@ -41,18 +69,15 @@ static void NAME(pick)(Job *job, const NAME(Tile) *tile, NAME(Room) *room, int k
     for (int64_t x = 0; x < tile->n; x++)
         unsure[x] = (own[x] <= sure) & (tile->given[x] < classes);
     int64_t n = find_bytes(unsure, tile->n, index);
-    int64_t bytes = NAME(record_bytes)(classes, n);
-    if (keep && bytes <= job->memory_room - job->memory_used) {
-        char *record = job->memory + job->memory_used;
-        memcpy(record, &n, sizeof n);
-        memcpy(record + EDGE, index, (size_t)(2 * n));
+    char *record = keep ? NAME(new_record)(job, index, n) : NULL;
+    if (!record && 2 * n > tile->n) {
+        NAME(rank_in_place)(tile, room, ranked);
+        return;
+    }
+    if (record) {
         given = (uint8_t *)record + EDGE + padded(2 * n);
         values = (REAL *)(given + padded(n));
         stride = n;
-        job->memory_used += bytes;
-        job->known++;
-    } else if (keep) {
-        job->memory_open = 0;
     }
     for (int64_t m = 0; m < n; m++)
         given[m] = tile->given[index[m]];
@@ -103,7 +128,8 @@ static void NAME(score)(const Job *job, const NAME(Tile) *tile, int32_t kind, NA
     /* float16 values come in float: 13 bits too many, rounded to even */
     for (int64_t x = 0; x < n; x++) {
         NAME(Word) near = {score[x]};
-        near.bits = (near.bits + 4095 + ((near.bits >> 13) & 1)) >> 13 << 13;
+        UNSIGNED bits = (UNSIGNED)near.bits;
+        near.bits = (BITS)((bits + 4095 + ((bits >> 13) & 1)) & ~(UNSIGNED)8191);
         score[x] = near.value;
     }
 }
