@@ -125,7 +125,7 @@ def sweeps(plan: PassPlan, engine: str) -> Callable[[], Sweep]:
     missing = native.why_missing()
     if engine == "native" and missing:
         raise SettingsError(
-            "engine", expected="compiled kernels", got=missing, remedy=native.REMEDY
+            "engine", expected="compiled kernels", got=missing.rstrip("."), remedy=native.REMEDY
         )
     if engine == "auto":
         native.tell_if_missing()

@@ -98,7 +98,8 @@ def flag_errors(
     Returns (*S,) bool.  Memory beyond the result does not grow with the number of pixels.
 
     MaskValueError, GridMismatchError, NotFiniteError, ProbabilityError for bad input;
-    SettingsError for an unknown method.  Zhang et al., MICCAI 2020; JAIR 2021.
+    SettingsError for an unknown method, and for "native" where nothing was compiled.
+    Zhang et al., MICCAI 2020; JAIR 2021.
     """
     runs = list(split_runs(labels, probs, class_axis=class_axis))
     num_classes = 2 if probs.shape == labels.shape else probs.shape[class_axis]

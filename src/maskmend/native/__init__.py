@@ -1,7 +1,7 @@
 """The compiled kernels: found, checked, loaded; or why there are none.
 
-`build.py` compiles them when the package is built.  Without them NumPy does the same work, ten to
-thirty times slower.
+`build.py` compiles them when the package is built.  Without them NumPy does the same work, five to
+fifteen times slower.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 Needs a C compiler, $CC or cc, gcc, clang, and of Python only the standard library: the build of the
 package calls it (hatch_build.py).  MASKMEND_BUILD_NATIVE says what happens where it cannot be done:
 
-- auto (default): the package is built without, NumPy does the same ten to thirty times slower, and
-  the reason is told;
+- auto (default): the package is built without, NumPy does the same, five to fifteen times slower,
+  and the reason is told;
 - require: the build fails;
 - skip: it is not tried; a library of these very sources that is there already is kept.
 

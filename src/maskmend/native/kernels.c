@@ -12,6 +12,14 @@
 #define JOIN_(a, b) a##_##b
 #define JOIN(a, b) JOIN_(a, b)
 
+/* Before a loop over pixels that writes nothing which it reads: spares the vectoriser a check of each
+   array against each other, of which it accepts only so many. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /* Up to here the classes of a pixel are gone through within registers, by code of its own for each
    number of them. */
 enum { FEW = 4 };

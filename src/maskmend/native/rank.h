@@ -162,6 +162,7 @@ static void NAME(count_scores)(const Job *job, const NAME(Tile) *tile, NAME(Room
 }
 
 #define LOOK_UP_FEW(K, given, found)                                                               \
+    INDEPENDENT                                                                                    \
     for (int64_t x = 0; x < n; x++) {                                                              \
         NAME(Word) word = {of_given[SKIPPED]};                                                     \
         for (int64_t k = 0; k < K; k++) {                                                          \
@@ -248,7 +249,7 @@ static void NAME(mark)(Job *job, const NAME(Ranked) *ranked, NAME(Room) *room, u
     for (int64_t x = 0; x < n; x++)
         wrong[x] = (wrong[x] == wanted) & (tile->given[x] < classes);
     if (job->confident || job->doubted)
-        NAME(judge)(job, tile, room, room->own, guess, doubt);
+        NAME(judge)(job, tile, room, guess, doubt);
     if (job->confident) {
         int64_t either = job->confident == 3;
         for (int64_t x = 0; x < n; x++) {

@@ -3,15 +3,6 @@
 #include "tile.h"
 #include "rank.h"
 
-/* What is counted of all pixels of a tile that was just read. */
-static void NAME(count_tile)(Job *job, const NAME(Tile) *tile, NAME(Room) *room)
-{
-    if (job->wanted & SUMS)
-        NAME(sum_given)(job, tile, room->own);
-    if (job->wanted & CONFIDENT)
-        NAME(count_confident)(job, tile, room, room->own);
-}
-
 /* What is done with the ranked pixels of the tile that begins at `start`. */
 static void NAME(rank_tile)(Job *job, const NAME(Ranked) *ranked, NAME(Room) *room, int64_t start)
 {
@@ -24,7 +15,8 @@ static void NAME(rank_tile)(Job *job, const NAME(Ranked) *ranked, NAME(Room) *ro
         NAME(mark)(job, ranked, room, job->flagged + start);
 }
 
-/* Read and count a tile; 0, or what stops the sweep at the pixel job->start. */
+/* Read and count a tile, self-confidences included where they are asked for; 0, or what stops the
+   sweep at the pixel job->start. */
 static int64_t NAME(look_at)(Job *job, int64_t start, int64_t n, NAME(Room) *room,
                              NAME(Tile) *tile)
 {
@@ -39,8 +31,12 @@ static int64_t NAME(look_at)(Job *job, int64_t start, int64_t n, NAME(Room) *roo
             return BAD_PROBABILITY;
         }
     }
-    NAME(own_of)(job->classes, tile, room->own);
-    NAME(count_tile)(job, tile, room);
+    if (job->wanted & CONFIDENT)
+        NAME(count_confident)(job, tile, room);
+    if (!(job->wanted & CHECK) && job->wanted != CONFIDENT)
+        NAME(own_of)(job->classes, tile, room->own);
+    if (job->wanted & SUMS)
+        NAME(sum_given)(job, tile, room->own);
     return DONE;
 }
 

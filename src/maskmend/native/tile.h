@@ -1,13 +1,18 @@
 /* Steps over a tile: own confidence, the check, sums, the class that a pixel confidently is. */
 
-/* Selected by their bits: a vectoriser does not load on a condition. */
+/* Self-confidence of pixel x, as `own`.  Selected by bits: a vectoriser does not load on a
+   condition. */
+#define SELECT_OWN(K, tile, own)                                                                   \
+    NAME(Word) own = {tile->rows[0][x]};                                                           \
+    for (int64_t k = 1; k < K; k++) {                                                              \
+        NAME(Word) word = {tile->rows[k][x]};                                                      \
+        own.bits ^= (own.bits ^ word.bits) & -(BITS)(tile->given[x] == k);                         \
+    }
+
 #define OWN(K, tile, own)                                                                          \
+    INDEPENDENT                                                                                    \
     for (int64_t x = 0; x < tile->n; x++) {                                                        \
-        NAME(Word) found = {tile->rows[0][x]};                                                     \
-        for (int64_t k = 1; k < K; k++) {                                                          \
-            NAME(Word) word = {tile->rows[k][x]};                                                  \
-            found.bits ^= (found.bits ^ word.bits) & -(BITS)(tile->given[x] == k);                 \
-        }                                                                                          \
+        SELECT_OWN(K, tile, found)                                                                 \
         own[x] = found.value;                                                                      \
     }
 
@@ -33,29 +38,34 @@ INLINE int NAME(off)(REAL total, REAL whole, REAL tolerance)
 }
 
 #define CHECK_FEW(K, tile, bytes)                                                                  \
+    INDEPENDENT                                                                                    \
     for (int64_t x = 0; x < tile->n; x++) {                                                        \
         REAL total = 0;                                                                            \
         int bad = 0;                                                                               \
+        SELECT_OWN(K, tile, found)                                                                 \
         for (int64_t k = 0; k < K; k++) {                                                          \
             REAL value = tile->rows[k][x];                                                         \
             total += value;                                                                        \
             bad |= !((value >= low) & (value <= high));                                            \
         }                                                                                          \
         bytes[x] = (uint8_t)((bad | NAME(off)(total, whole, tolerance)) & (tile->given[x] < K));   \
+        own[x] = found.value;                                                                      \
     }
 
-/* First pixel that takes part and holds no probabilities, or -1. */
+/* First pixel that takes part and holds no probabilities, or -1; self-confidences on the way. */
 static int64_t NAME(first_bad)(const Job *job, const NAME(Tile) *tile, NAME(Room) *room)
 {
     REAL low = (REAL)job->low, high = (REAL)job->high;
     REAL whole = (REAL)job->whole, tolerance = (REAL)job->tolerance;
     int64_t n = tile->n, classes = job->classes;
     uint8_t *restrict bytes = room->byte, any = 0;
+    REAL *restrict own = room->own;
     if (classes <= FEW) {
         FOR_CLASSES(classes, CHECK_FEW, tile, bytes)
     } else {
         REAL *restrict total = room->total;
         int32_t *restrict bad = room->number;
+        NAME(own_of)(classes, tile, own);
         for (int64_t x = 0; x < n; x++)
             total[x] = 0, bad[x] = 0;
         for (int64_t k = 0; k < classes; k++) {
@@ -108,10 +118,13 @@ static void NAME(sum_given)(const Job *job, const NAME(Tile) *tile, const REAL *
 /* Of the classes that are confident the one; of several the most probable present one, whether it
    is confident or not; K of none.  Doubted: another class is more probable than the given one
    raised by the slack, or as probable and before it. */
-#define JUDGE_FEW(K, tile, own)                                                                    \
+#define JUDGE_FEW(K, tile)                                                                         \
+    INDEPENDENT                                                                                    \
     for (int64_t x = 0; x < tile->n; x++) {                                                        \
         int32_t number = 0, only = K, most = 0, first = 0, given = tile->given[x];                 \
-        REAL highest = -1, top = -1, raised = own[x] + slack;                                      \
+        REAL highest = -1, top = -1;                                                               \
+        SELECT_OWN(K, tile, own)                                                                   \
+        REAL raised = own.value + slack;                                                           \
         for (int64_t k = 0; k < K; k++) {                                                          \
             REAL value = tile->rows[k][x];                                                         \
             int sure = value >= least[k];                                                          \
@@ -180,23 +193,24 @@ static void NAME(judge_many)(const Job *job, const NAME(Tile) *tile, NAME(Room) 
 
 /* The class that each pixel confidently is, K for none, and whether it is doubted, as bytes. */
 static void NAME(judge)(const Job *job, const NAME(Tile) *tile, NAME(Room) *room,
-                        const REAL *restrict own, uint8_t *restrict guess, uint8_t *restrict doubt)
+                        uint8_t *restrict guess, uint8_t *restrict doubt)
 {
     const REAL *least = job->least, slack = (REAL)job->slack;
     const uint8_t *present = job->present;
-    if (job->classes <= FEW)
-        FOR_CLASSES(job->classes, JUDGE_FEW, tile, own)
-    else
-        NAME(judge_many)(job, tile, room, own, guess, doubt);
+    if (job->classes <= FEW) {
+        FOR_CLASSES(job->classes, JUDGE_FEW, tile)
+        return;
+    }
+    NAME(own_of)(job->classes, tile, room->own);
+    NAME(judge_many)(job, tile, room, room->own, guess, doubt);
 }
 
 /* Add a tile to the confident joint and its errors. */
-static void NAME(count_confident)(Job *job, const NAME(Tile) *tile, NAME(Room) *room,
-                                  const REAL *own)
+static void NAME(count_confident)(Job *job, const NAME(Tile) *tile, NAME(Room) *room)
 {
     uint8_t *restrict guess = room->code, *restrict doubt = room->byte;
     int64_t n = tile->n, classes = job->classes, errors = 0;
-    NAME(judge)(job, tile, room, own, guess, doubt);
+    NAME(judge)(job, tile, room, guess, doubt);
     for (int64_t x = 0; x < n; x++) {
         uint8_t given = tile->given[x];
         doubt[x] &= (guess[x] < classes) & (guess[x] != given) & (given < classes);
