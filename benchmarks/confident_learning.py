@@ -302,7 +302,7 @@ def grow(pixels: str, num_classes: str) -> None:
     """Judge a stream; prints nanoseconds a pixel, passes, and megabytes."""
     stream = Stream(int(pixels), int(num_classes))
     # short ones several times: what else the machine does would be felt most by them
-    repeats = max(min(10**8 // (int(pixels) * int(num_classes)), 9), 1)
+    repeats = max(min(10**9 // (int(pixels) * int(num_classes)), 9), 1)
     best, passes = min(judge(stream, int(num_classes)) for _ in range(repeats))
     print(best / (stream.cases * CASE) * 1e9, passes, memory_status("VmHWM"))
 
