@@ -212,7 +212,7 @@ def _count_case(
     threads = max(min(threads, len(parts)), 1)
 
     def count(share: Sequence[Pixels]) -> Tally:
-        counter = search.counter(probs.size)
+        counter = search.counter()
         for part in share:
             counter.add_run(part, number, name)
         return counter.tally()

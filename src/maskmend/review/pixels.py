@@ -159,7 +159,7 @@ def _paint(flat: LabelArray, repaint: Repaint, first: int = 0) -> None:
 
 def digest(labels: LabelArray) -> str:
     """SHA-256 of label values in C order, hexadecimal."""
-    return hashlib.sha256(np.ascontiguousarray(labels)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
 
 
 class PlaneDigest:
@@ -177,7 +177,7 @@ class PlaneDigest:
         flat = given.reshape(-1)
         for start in range(0, len(flat), STEP):
             self._states.append(state.copy())
-            state.update(flat[start : start + STEP])
+            state.update(flat[start : start + STEP].data)
         self.given = state.hexdigest()
 
     def repainted(self, given: LabelArray, repaint: Repaint) -> str:
@@ -191,8 +191,8 @@ class PlaneDigest:
         part: LabelArray = np.array(flat[first:end])
         _paint(part, repaint, first)
         part[flat[first:end] == IGNORED] = IGNORED
-        state.update(part)
-        state.update(flat[end:])
+        state.update(part.data)
+        state.update(flat[end:].data)
         return state.hexdigest()
 
 
