@@ -1,7 +1,8 @@
-"""What docs/ shows runs: the Python of export.md, and the options of all commands."""
+"""What docs/ shows runs: the Python, and the options of all commands."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from maskmend import stages
+from maskmend.arrays.corruption import PRESETS
 from maskmend.arrays.findings_rules import TYPES
 from maskmend.cli import app
 from maskmend.core import FoldPlan
@@ -23,11 +25,12 @@ from maskmend.settings import CrossfitSettings, FlagSettings, Settings
 from maskmend.store import Run, Source
 
 DOCS = Path(__file__).parents[1] / "docs"
-EXPORT, NNUNET, DATA, FINDINGS = (
-    (DOCS / f"{name}.md").read_text() for name in ("export", "nnunet", "data", "findings")
+EXPORT, NNUNET, DATA, FINDINGS, NOISE = (
+    (DOCS / f"{name}.md").read_text() for name in ("export", "nnunet", "data", "findings", "noise")
 )
-PYTHON = re.findall(r"```python\n(.*?)```", EXPORT + FINDINGS, re.DOTALL)
-SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", EXPORT + NNUNET + DATA + FINDINGS, re.DOTALL))
+PYTHON = re.findall(r"```python\n(.*?)```", EXPORT + FINDINGS + NOISE, re.DOTALL)
+PAGES = EXPORT + NNUNET + DATA + FINDINGS + NOISE
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL))
 COMMANDS = re.findall(r"^maskmend .*$", SHELL, re.MULTILINE)
 
 
@@ -51,14 +54,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_docs_have_what_is_tested() -> None:
-    assert len(PYTHON) == 3
-    assert len(COMMANDS) >= 8
+    assert len(PYTHON) == 4
+    assert len(COMMANDS) >= 11
 
 
 @pytest.mark.parametrize("block", PYTHON)
 def test_python_runs(block: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    exec(compile(block, "export.md", "exec"), {})
+    exec(compile(block, "docs", "exec"), {})
     assert "without-doubt" not in block or (folder / "without-doubt" / "changes.csv").exists()
 
 
@@ -90,3 +93,22 @@ def test_columns_and_files_are_those_that_are_written() -> None:
 def test_every_type_of_finding_is_explained() -> None:
     assert [name for name in TYPES if f"| `{name}`" not in FINDINGS and f"`, `{name}`" not in
             FINDINGS] == []  # fmt: skip
+
+
+def test_every_preset_of_noise_is_explained() -> None:
+    assert [name for name in PRESETS if f"\n| `{name}`" not in NOISE] == []
+    assert [name for name in PRESETS if f"**{name}**" not in NOISE] == []
+
+
+def test_the_dice_of_the_presets_are_those_that_were_measured() -> None:
+    results = DOCS.parent / "benchmarks" / "results" / "noise-protocols.json"
+    measured = json.loads(results.read_text())["protocols"]
+    assert {entry["preset"] for entry in measured} == set(PRESETS)
+    for entry in measured:
+        lung, heart, clavicle = (entry["structures"][s] for s in ("lung", "heart", "clavicle"))
+        dice = [f"{s[key]:.3f}" for key in ("dice", "dice_hit") for s in (lung, heart, clavicle)]
+        row = f"| `{entry['preset']}` | {entry['alpha']:.2f} |"
+        assert any(
+            line.startswith(row) and line.endswith(" | ".join(["", *dice, ""]).rstrip())
+            for line in NOISE.splitlines()
+        ), row
