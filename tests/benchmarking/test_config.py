@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmend.arrays.corruption import Noise
+from maskmend.arrays.corruption import PRESETS, Noise
 from maskmend.benchmarking.cells import Labels, Task, key_of, plan_cells, that_count
 from maskmend.benchmarking.config import load_config, merged
 from maskmend.benchmarking.data import (
@@ -26,7 +26,7 @@ from maskmend.benchmarking.data import (
 from maskmend.core import Dataset
 from maskmend.datasets import open_dataset, read_labels
 from maskmend.errors import SettingsError
-from maskmend.settings import Settings
+from maskmend.settings import Settings, TrainingSettings
 
 Config = dict[str, Any]
 Write = Callable[..., Path]
@@ -160,7 +160,8 @@ def test_only_training_masks_are_hit_also_beside_held_out_ones(
 ) -> None:
     path = write(plain | {"test": 0.5, "protocols": [{"preset": "reference", "alphas": [1]}]})
     data = opened(path)
-    ((_, noise),) = plan_protocol(load_config(path).protocols[0], data)
+    ((alpha, noise),) = plan_protocol(load_config(path).protocols[0], data)
+    assert alpha == 1
     noisy = noisy_copy(data, noise, 0, tmp_path / "noisy")
     assert {case.id for case in noisy.cases} == {case.id for case in data.training.cases}
     assert differing(data, noisy) == {case.id for case in data.training.cases}
@@ -168,10 +169,20 @@ def test_only_training_masks_are_hit_also_beside_held_out_ones(
     assert not any(case.id in record for case in data.test.cases)
 
 
-def test_an_alpha_is_needed_where_the_preset_has_none(plain: Config, write: Write) -> None:
-    config = plain | {"protocols": [{"preset": "reference"}]}
-    with pytest.raises(SettingsError, match="alphas, the shares of masks hit"):
-        keys(write(config))
+def test_alphas_are_those_that_were_asked_for(plain: Config, write: Write) -> None:
+    path = write(plain | {"protocols": [{"preset": "shift", "alphas": [0.7, 0.3]}]})
+    planned = plan_protocol(load_config(path).protocols[0], opened(path))
+    assert [alpha for alpha, _ in planned] == [0.7, 0.3]
+
+
+def test_a_preset_brings_its_own_share_and_radii(plain: Config, write: Write) -> None:
+    path = write(plain | {"protocols": [{"preset": "systematic"}, {"preset": "pymic"}]})
+    config, data = load_config(path), opened(path)
+    planned = [plan_protocol(protocol, data) for protocol in config.protocols]
+    for ((alpha, noise),), preset in zip(planned, ("systematic", "pymic"), strict=True):
+        assert alpha == PRESETS[preset].alpha
+        assert {kind.alpha for kind in noise.values()} == {alpha}
+        assert noise["lung"].beta == PRESETS[preset].published_beta("lung")
 
 
 # -- what makes a cell another one
@@ -275,3 +286,10 @@ def test_keys_stay_what_they_are() -> None:
     assert identity["labels"] == {"noise": {"lung": ["reference", 0.7, [20, 30]]}, "seed": 1}
     assert set(identity["settings"]) == {"seed", "device", "threads", "student"}
     assert set(identity) == {"schema", "kind", "data", "labels", "settings"}
+    # those of ways of training that are not chosen do not count
+    assert not {"method", "gce", "trinet"} & set(identity["settings"]["student"])
+    student = TrainingSettings(method="gce")
+    robust = replace(task, settings=settings.model_copy(update={"student": student})).identity()
+    assert robust["settings"]["student"]["method"] == "gce"
+    assert robust["settings"]["student"]["gce"] == {"q": 0.7}
+    assert "trinet" not in robust["settings"]["student"]

@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
 from maskmend import stages
 from maskmend.arrays.corruption import Noise
+from maskmend.arrays.corruption_presets import OTHERS
 from maskmend.benchmarking.config import REMEDY, BenchmarkConfig, Protocol
 from maskmend.core import Dataset
 from maskmend.datasets import dataset_digest, place_of
@@ -70,22 +72,18 @@ def open_data(config: BenchmarkConfig, beside: Path) -> Data:
 def plan_protocol(protocol: Protocol, data: Data) -> list[tuple[float, dict[str, Noise]]]:
     """The shares of masks hit, one after the other, each with what is drawn.
 
-    Raises SettingsError for a preset, structure or radius that is none, and where neither the
-    protocol nor the preset says how many masks are hit.
+    Where the protocol names no share, that of the preset.  Raises SettingsError for a preset, a
+    structure or a radius that is none.
     """
     planned = []
     for alpha in protocol.alphas or (None,):
-        shares = {} if alpha is None else {"": alpha}
+        shares = None if alpha is None else {OTHERS: alpha}
         noise = plan_noise(
             data.training, protocol.preset, shares, protocol.beta, data.source.splits
         )
         found = [kind.alpha for kind in noise.values()]
-        if alpha is None and not any(found):
-            raise SettingsError(
-                f"protocols: {protocol.label}", expected="alphas, the shares of masks hit",
-                got="none, and the preset has no share of its own", remedy=REMEDY,
-            )  # fmt: skip
-        planned.append((sum(found) / len(found), noise))
+        # not the mean of equal ones, which is 0.6999999999999998 of three times 0.7
+        planned.append((found[0] if len(set(found)) == 1 else fmean(found), noise))
     return planned
 
 
