@@ -53,6 +53,20 @@ def test_the_drawing_has_both_outlines_and_a_name() -> None:
     assert [image.attrib["href"][:11] for image in root.iter("image")] == ["data:image/"]
 
 
+def test_numbers_do_not_lie_on_each_other() -> None:
+    # 1 to 3 begin in one place, 4 beside them, 5 elsewhere
+    boxes = [Box((1, 3), (2, 5 + n), str(n + 1)) for n in range(3)]
+    boxes += [Box((1, 2), (2, 3), "4"), Box((4, 6), (2, 5), "5")]
+    root = ElementTree.fromstring(draw_view(view(boxes=boxes), "a"))
+    texts = [(float(t.attrib["x"]), float(t.attrib["y"]), t.text) for t in root.iter("text")]
+    assert [text for _, _, text in texts] == ["1", "2", "3", "4", "5"]
+    for x, y, text in texts:
+        for other_x, other_y, other in texts:
+            assert text == other or abs(x - other_x) >= 9 or abs(y - other_y) >= 12
+    # where nothing is in the way, at the corner of the box
+    assert texts[4][0] == texts[0][0]
+
+
 def test_thick_slices_are_drawn_as_high_as_they_are() -> None:
     root = ElementTree.fromstring(draw_view(view(steps=(4.0, 1.0)), "a"))
     width, height = (float(value) for value in root.attrib["viewBox"].split()[2:])

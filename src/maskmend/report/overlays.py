@@ -21,6 +21,12 @@ LONGER_SIDE = 320.0
 MOST_PIXELS = 384
 """Along the longer side of an embedded image."""
 
+DIGIT, LINE = 9.0, 12.0
+"""Width and height that a digit takes."""
+
+Place = tuple[float, float, float]
+"""Foot, left and right end of a number."""
+
 _OFFSETS = {"given": -3, "both": 4, "suggested": 11}
 """Of a name below the middle of its mask: two that meet stand above each other."""
 
@@ -93,7 +99,8 @@ def draw_view(view: View, description: str) -> Markup:
              (("suggested", view.suggested), ("given", view.given))]  # fmt: skip
     parts += [f'<path class="halo" d="{path}"/>' for _, path in paths if path]
     parts += [f'<path class="{kind}" d="{path}"/>' for kind, path in paths if path]
-    parts += [_box(box, view, scale) for box in view.boxes]
+    taken: list[Place] = []
+    parts += [_box(box, view, scale, taken) for box in view.boxes]
     if len(view.names) > 1:
         parts += [_name(*each, shown) for each in _named(view)]
     top, left = view.edges
@@ -143,15 +150,22 @@ def _smaller(plane: Picture | BoolArray) -> Picture:
     return small.astype(plane.dtype)
 
 
-def _box(box: Box, view: View, scale: float) -> str:
+def _box(box: Box, view: View, scale: float, taken: list[Place]) -> str:
+    """taken: where numbers stand already; that of the box is added."""
     y, x = box.rows[0] * view.steps[0] * scale, box.columns[0] * view.steps[1] * scale
     height = (box.rows[1] - box.rows[0]) * view.steps[0] * scale
     width = (box.columns[1] - box.columns[0]) * view.steps[1] * scale
     # above the box, or in it where that is outside of the picture
-    below = y + 12 if y < 16 else y - 4
+    below, left = y + 12 if y < 16 else y - 4, x + 2
+    long = DIGIT * len(box.label)
+    while any(
+        abs(below - b) < LINE and left < end and start < left + long for b, start, end in taken
+    ):
+        left += DIGIT
+    taken.append((below, left, left + long))
     return (
         f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
-        f'<text x="{x + 2:.1f}" y="{below:.1f}">{escape(box.label)}</text>'
+        f'<text x="{left:.1f}" y="{below:.1f}">{escape(box.label)}</text>'
     )
 
 
