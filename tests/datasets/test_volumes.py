@@ -330,6 +330,39 @@ class TestDicom:
             pixels = np.load(tmp_path / f"{case.id}-pixels.npy")
             assert read_image(case).shape == (1, *pixels.shape)
 
+    def test_a_segmentation_in_a_folder_of_its_own(
+        self, root: Path, tmp_path: Path, make: Any
+    ) -> None:
+        expected = open_dataset(root)
+        for case in ("a", "b"):
+            folder = root / "masks" / case
+            folder.mkdir()
+            (root / "masks" / f"{case}.dcm").rename(folder / "1-1.dcm")
+        dataset = open_dataset(root)
+        assert dataset.scheme == expected.scheme
+        assert [case.masks["liver"] for case in dataset.cases] == [
+            root / "masks" / "a" / "1-1.dcm", root / "masks" / "b" / "1-1.dcm",
+        ]  # fmt: skip
+        assert not said(dataset, "Skipped")
+        wanted = read_labels(dataset, dataset.cases[0]).copy()
+        wanted[0, 1, 2] = 1 - wanted[0, 1, 2]
+        make.check_round_trip(dataset, tmp_path / "out", "a", wanted)
+        second = root / "masks" / "b" / "1-2.dcm"
+        second.write_bytes((root / "masks" / "b" / "1-1.dcm").read_bytes())
+        (left_out,) = open_dataset(root).left_out
+        assert left_out.case == "b"
+        assert "got 1-1.dcm, 1-2.dcm" in left_out.reason
+
+    def test_a_folder_is_no_mask_and_a_segmentation_no_image(self, root: Path) -> None:
+        table = root / "cases.csv"
+        rows = ["a,images/a,masks/a.dcm", "b,images/b,images/b", "c,masks/b.dcm,masks/b.dcm"]
+        table.write_text("\n".join(["case,image,label", *rows]))
+        dataset = open_dataset(table)
+        assert [case.id for case in dataset.cases] == ["a"]
+        folder, segments = dataset.left_out
+        assert folder.reason.startswith("b: expected the file of a mask; got the folder")
+        assert segments.reason.startswith("c: expected an image; got the segments liver, vessel")
+
     @pytest.mark.parametrize("changed", [1, 0, 3])
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any, changed: int) -> None:
         dataset = open_dataset(root)

@@ -10,6 +10,7 @@ from maskmend.datasets.tree import (
     MASK_FOLDERS,
     MASKS,
     FolderTree,
+    by_stem,
     list_pictures,
     visible_folders,
 )
@@ -19,7 +20,8 @@ TREE = """\
   images/NAME.png                or the same under {training,validation,test}/
   masks/NAME.png                 label maps: 0 is background, each other value a class; the
                                  folder may be called labels/, an image may be the folder of a
-                                 DICOM series, a mask a .seg.nrrd or DICOM SEG of several segments
+                                 DICOM series, a mask a .seg.nrrd or DICOM SEG of several segments,
+                                 alone in a folder NAME/ if you like
   labels.json                    their names, if you like: {"lung": 1, "heart": 2}
 
   images/NAME.png
@@ -38,6 +40,10 @@ def find_folders(root: Path) -> FolderTree | None:
     folders = {split: _mask_folder(place) for split, place in places.items()}
     structures = {split: _structures(folder) for split, folder in folders.items()}
     maps = {split: {LABEL_MAP: folder} for split, folder in folders.items() if _has_files(folder)}
+    for split, found in structures.items():
+        if found and found.keys() <= by_stem(images[split], series=True).keys():
+            # named as the images: a folder a case
+            maps[split], structures[split] = {LABEL_MAP: folders[split]}, {}
     if maps and any(structures.values()):
         raise LayoutError(
             str(root),

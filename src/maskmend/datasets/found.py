@@ -9,7 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from maskmend.core import Case, Description, Regions, StatedFold
-from maskmend.errors import DuplicateCaseError, MaskmendError, MissingFileError
+from maskmend.errors import (
+    DuplicateCaseError,
+    MaskmendError,
+    MissingFileError,
+    UnreadableFileError,
+)
 from maskmend.formats import split_name
 
 SPLITS = ("training", "validation", "test")
@@ -73,7 +78,10 @@ class Found:
 
 
 def check_draft(draft: Draft, group: str) -> Case:
-    """The case of a draft.  Raises its fault, DuplicateCaseError, MissingFileError."""
+    """The case of a draft.
+
+    Raises its fault, DuplicateCaseError, MissingFileError, UnreadableFileError (a folder as mask).
+    """
     if draft.fault is not None:
         raise draft.fault
     for files in (*draft.images, *draft.masks.values()):
@@ -101,6 +109,14 @@ def check_draft(draft: Draft, group: str) -> Case:
                 expected=f"the file {file}",
                 got="nothing there",
                 remedy="Add it, or take the case out of the description of the data set.",
+            )
+    for file in masks.values():
+        if file.is_dir():
+            raise UnreadableFileError(
+                draft.id,
+                expected="the file of a mask",
+                got=f"the folder {file}",
+                remedy="Name the file in it, such as the .dcm of a DICOM SEG.",
             )
     return Case(draft.id, group, draft.split, images[0], masks, images[1:])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from maskmend import formats
 from maskmend.arrays.geometry import block_mean, coarser_grid, same_grid
 from maskmend.core import Case, Grid
-from maskmend.errors import GridMismatchError, NotFiniteError
+from maskmend.errors import GridMismatchError, MaskValueError, NotFiniteError
 
 
 def read_image(case: Case) -> NDArray[Any]:
@@ -42,9 +42,17 @@ def read_grid(case: Case) -> Grid:
 
 def image_header(case: Case) -> formats.Header:
     """What `read_image` gives, without decoding.  Raises GridMismatchError for a channel that
-    lies on another grid than the first.
+    lies on another grid than the first, MaskValueError for a segmentation.
     """
     headers = [formats.read_header(path) for path in case.images]
+    for path, header in zip(case.images, headers, strict=True):
+        if header.segments:
+            raise MaskValueError(
+                case.id,
+                expected="an image",
+                got=f"the segments {', '.join(header.segments)} in {path}",
+                remedy="Name it as the mask, and what it was drawn on as the image.",
+            )
     first = headers[0]
     for path, header in zip(case.images[1:], headers[1:], strict=True):
         if not same_grid(first.grid, header.grid):

@@ -101,14 +101,17 @@ def pair_files(tree: FolderTree) -> tuple[tuple[Draft, ...], tuple[str, ...]]:
 def describe_skipped(tree: FolderTree) -> list[str]:
     """Sentences on what in the data set's folders was not read."""
     images = {*tree.images.values()}
-    read = images | {f for planes in tree.masks.values() for f in planes.values()}
+    masks = {f for planes in tree.masks.values() for f in planes.values()}
+    if tree.layout == LABEL_MAPS:
+        masks |= {below for f in masks for below in visible_folders(f) if list_pictures(below)}
+    read = images | masks
     around = {tree.root} | {parent for folder in read for parent in folder.parents}
     parents = {folder for folder in around if folder == tree.root or tree.root in folder.parents}
     known = read | parents | {tree.root / SOFT}
     if tree.layout == LABEL_MAPS:
         known.add(tree.root / NAMES)
     unread = [path for folder in sorted(parents) for path in _entries(folder) if path not in known]
-    unread += [path for folder in sorted(read) for path in _entries(folder)]
+    unread += [path for folder in sorted(read) for path in _entries(folder) if path not in read]
     unread = [path for path in unread if not (path.parent in read and is_picture(path))]
     unread = [path for path in unread if not (path.parent in images and is_series(path))]
     return say_skipped(tree.root, _without_parts(unread, read))
@@ -151,7 +154,9 @@ def number_of(count: int, noun: str) -> str:
 
 def _pair_split(tree: FolderTree, split: str, said: list[str]) -> Iterator[Draft]:
     images = by_stem(tree.images[split], series=True)
-    masks = {plane: by_stem(folder) for plane, folder in tree.masks.get(split, {}).items()}
+    masks = {
+        plane: _mask_files(tree, folder) for plane, folder in tree.masks.get(split, {}).items()
+    }
     channels = _take_channels(images, masks)
     if channels:
         said.append(
@@ -174,6 +179,15 @@ def _pair_split(tree: FolderTree, split: str, said: list[str]) -> Iterator[Draft
     for stem in sorted({*whole, *(stem for files in masks.values() for stem in files)}):
         found = {plane: files.get(stem, ()) for plane, files in masks.items()}
         yield Draft(stem, split, whole.get(stem, ()), found)
+
+
+def _mask_files(tree: FolderTree, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Name of a case -> its masks: files of that name or, of label maps, those in its folder."""
+    found = by_stem(folder)
+    if tree.layout == LABEL_MAPS:
+        for below in visible_folders(folder):
+            found[below.name] = (*found.get(below.name, ()), *list_pictures(below))
+    return {name: files for name, files in found.items() if files}
 
 
 def _take_channels(
