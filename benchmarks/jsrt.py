@@ -186,11 +186,12 @@ def summarise(figures: list[Figures]) -> dict[str, Any]:
 
 def as_table(summary: dict[str, Any]) -> Table:
     rows: list[list[Cell]] = []
+    columns = sorted(summary["student_organs"])
     for name in [key.removesuffix("_mean") for key in summary if key.endswith("_mean")]:
         by_seed = summary[f"{name}_organs_by_seed"]
-        cells = [spread(by_seed[organ]) for organ in sorted(by_seed)]
+        cells = [spread(by_seed[organ]) for organ in columns]
         rows.append([name.replace("_", " "), spread(summary[f"{name}_seeds"]), *cells])
-    return Table(["figure", "mean", *sorted(BETA)], rows)
+    return Table(["figure", "mean", *columns], rows)
 
 
 if __name__ == "__main__":

@@ -192,8 +192,6 @@ def main() -> None:
         work = chosen.work or Path(temporary)
         if not (work / "npz").exists():
             write_data(work, tuple(chosen.shape))
-        # numba compiles its kernels once for all processes of an installation
-        audit(work, "npy", 10_000)
         rows = []
         for kind in ("npy", "npz"):
             for state in ("cold", "warm"):

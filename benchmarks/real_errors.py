@@ -111,7 +111,10 @@ def measure(name: str, settings: Settings, options: argparse.Namespace) -> dict[
         source = options.data / ("dsb2018_fixes" if name == NUCLEI else f"bubil/{CELLS[name]}")
         labels = root / ("data" if name == NUCLEI else f"draw{seed}")
         if not (labels / "complete.json").exists():
-            write_nuclei(source, labels) if name == NUCLEI else write_cells(source, labels, seed)
+            if name == NUCLEI:
+                write_nuclei(source, labels)
+            else:
+                write_cells(source, labels, draw_crowd(source, seed))
         run = judged(
             labels, root / f"run{seed}", settings.model_copy(update={"seed": seed}), Lines()
         )
@@ -150,15 +153,20 @@ def write_nuclei(data: Path, out: Path) -> None:
     files.write_json(out / "complete.json", {})
 
 
-def write_cells(data: Path, out: Path, draw: int) -> None:
-    """One crowd mask an image, drawn at random; which one is in complete.json."""
+def draw_crowd(data: Path, draw: int) -> dict[str, str]:
+    """Image -> the folder of the crowd mask that is drawn for it."""
     rng = np.random.default_rng(draw)
-    drawn = {}
-    for path in sorted((data / "images").glob("*.png")):
-        drawn[path.stem] = f"crowd{rng.integers(CROWD) + 1}"
-        mask, _ = formats.read_mask(data / drawn[path.stem] / path.name)
-        _write_case(out, "cell", path.name, path.read_bytes(), mask)
-    files.write_json(out / "complete.json", drawn)
+    images = sorted((data / "images").glob("*.png"))
+    return {path.stem: f"crowd{rng.integers(CROWD) + 1}" for path in images}
+
+
+def write_cells(data: Path, out: Path, masks: dict[str, str]) -> None:
+    """Images, each with the mask from the folder named for it; complete.json says which."""
+    for image, folder in masks.items():
+        name = f"{image}.png"
+        mask, _ = formats.read_mask(data / folder / name)
+        _write_case(out, "cell", name, (data / "images" / name).read_bytes(), mask)
+    files.write_json(out / "complete.json", masks)
 
 
 def _write_case(out: Path, structure: str, name: str, image: bytes, mask: IntArray) -> None:

@@ -71,7 +71,7 @@ class Stream:
 
 def passes(workers: Workers, cases: Stream) -> tuple[ErrorSearch, dict[str, int]]:
     """As `search_on`, and what it sends about."""
-    search = ErrorSearch(CLASSES, np.dtype(np.float32), "both", engine="numba")
+    search = ErrorSearch(CLASSES, np.dtype(np.float32), "both", engine="native")
     pieces = spans(cases, workers)
     facts = {"passes": 0, "tally_bytes": 0, "search_bytes": 0, "tasks": len(pieces)}
     while not search.ready:

@@ -22,8 +22,8 @@ from maskmend.datasets.phantom import write_phantoms
 from maskmend.settings import CrossfitSettings, Settings, TeacherSettings, TrainingSettings
 
 VERBS = {
-    "audit", "correct", "corrupt", "crossfit", "demo", "doctor", "evaluate", "export", "flag",
-    "predict", "rank", "report", "review", "settings", "train",
+    "audit", "benchmark", "correct", "corrupt", "crossfit", "demo", "doctor", "evaluate", "export",
+    "flag", "predict", "rank", "report", "review", "settings", "train",
 }  # fmt: skip
 
 QUICK = (
@@ -127,6 +127,50 @@ def test_corrupt_hits_the_shares_that_were_asked_for(root: Path) -> None:
     with (root / "noisy" / "corruptions.csv").open(newline="") as file:
         hit = [row["structure"] for row in csv.DictReader(file)]
     assert {name: hit.count(name) for name in set(hit)} == {"lung": 8, "heart": 4, "clavicle": 4}
+
+
+def test_corrupt_takes_the_share_of_the_protocol(root: Path, tmp_path: Path) -> None:
+    ended = maskmend("corrupt", root / "clean", tmp_path / "out", "--preset", "systematic")
+    assert ended.code == 0, ended.err
+    with (tmp_path / "out" / "corruptions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # two of eight cases: a third, rounded down
+    hit = [row["case"] for row in rows if row["structure"] == "lung"]
+    assert len(hit) == 2
+    assert [(row["case"], row["radius"], row["annotator"]) for row in rows] == [
+        (case, "5", "wide") for case in hit * 3
+    ]
+
+
+def test_corrupt_at_alpha_0_is_a_clean_copy_with_an_empty_record(
+    root: Path, tmp_path: Path
+) -> None:
+    ended = maskmend(
+        "corrupt", root / "clean", tmp_path / "out", "--preset", "pymic", "--alpha", "0"
+    )
+    assert ended.code == 0, ended.err
+    record = tmp_path / "out" / "corruptions.csv"
+    with record.open(newline="") as file:
+        reader = csv.DictReader(file)
+        assert list(reader) == []
+    assert reader.fieldnames is not None
+    assert {"case", "structure", "kind", "annotator"} < set(reader.fieldnames)
+    given, copied = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.png")}
+        for folder in (root / "clean", tmp_path / "out")
+    )
+    assert copied == given
+    again = maskmend("corrupt", root / "clean", tmp_path / "again", "--replay", record)
+    assert again.code == 0, again.err
+    assert (tmp_path / "again" / "corruptions.csv").read_bytes() == record.read_bytes()
+
+
+def test_corrupt_explains_every_preset() -> None:
+    from maskmend.arrays.corruption import PRESETS
+
+    lines = [line.split() for line in maskmend("corrupt", "--help").out.splitlines()]
+    explained = [words[0] for words in lines if len(words) > 3 and words[0] in PRESETS]
+    assert sorted(explained) == sorted(PRESETS)
 
 
 def test_corrupt_replays_its_record(root: Path, tmp_path: Path) -> None:

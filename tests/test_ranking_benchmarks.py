@@ -101,8 +101,8 @@ def test_cells_are_drawn_by_the_seed(errors: ModuleType, tmp_path: Path) -> None
             mask.flat[:crowd] = 255
             files.write_bytes_atomic(data / f"crowd{crowd}" / name, encode_png(mask))
     for draw in (0, 1):
-        errors.write_cells(data, tmp_path / f"draw{draw}", draw)
-    errors.write_cells(data, tmp_path / "again", 0)
+        errors.write_cells(data, tmp_path / f"draw{draw}", errors.draw_crowd(data, draw))
+    errors.write_cells(data, tmp_path / "again", errors.draw_crowd(data, 0))
     drawn = [files.read_json(tmp_path / n / "complete.json") for n in ("draw0", "draw1", "again")]
     assert drawn[0] == drawn[2] != drawn[1]
     assert set(drawn[0].values()) == {f"crowd{number}" for number in range(1, 8)}

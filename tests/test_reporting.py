@@ -363,7 +363,7 @@ class TestLackingParts:
     def test_trainings(self, tmp_path: Path) -> None:
         run = phantoms(tmp_path, 4)
         losses = {"teachers/fold0": [1.0, 0.5], "teachers/fold10": [0.9, 0.4],
-                  "teachers/fold2": [0.8, 0.3], "students/hard": [0.7]}  # fmt: skip
+                  "teachers/fold2": [0.8, 0.3], "students/believed": [0.7]}  # fmt: skip
         for folder, values in losses.items():
             rows = [[k + 1, loss, 1 - loss, 1.0] for k, loss in enumerate(values)]
             header = ["epoch", "loss", "monitor_dice", "kept"]

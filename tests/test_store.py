@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskmend import files
 from maskmend.core import Case, FoldPlan
+from maskmend.datasets import inspected, reading
 from maskmend.datasets.phantom import write_phantoms
 from maskmend.errors import (
     InSampleError,
@@ -21,7 +25,7 @@ from maskmend.errors import (
     UnreadableFileError,
 )
 from maskmend.settings import CrossfitSettings, FlagSettings, Settings
-from maskmend.store import Run, Source
+from maskmend.store import DIGESTS, INSPECTED, Run, Source
 
 PATIENTS = r"_\d\d(\d\d)"
 """Of training_0003: every case is its own patient, but the pattern stands in the run."""
@@ -339,3 +343,88 @@ def test_finding_masks_come_back_whole_or_in_part(run: Run) -> None:
     path.write_bytes(first[:60])
     with pytest.raises(UnreadableFileError, match=r"\.npz"):
         run.read_finding_masks(case)
+
+
+# -- what is known of the data set's files
+
+
+@pytest.fixture
+def reopened(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The run once its files have been left alone for a while, opened once more."""
+    monkeypatch.setattr(inspected, "SETTLED", -60.0)
+    return Run.open(run.root)
+
+
+def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(reading, "inspect", refuse)
+    monkeypatch.setattr(files, "sha256_of", refuse)
+
+
+def test_a_run_is_opened_again_without_reading_the_data(
+    reopened: Run, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid_reading(monkeypatch)
+    assert Run.open(reopened.root).dataset == reopened.dataset
+    assert Run.create(reopened.root, source, SETTINGS).dataset == reopened.dataset
+    changed = SETTINGS.model_copy(update={"flag": FlagSettings(method="both")})
+    assert reopened.with_settings(changed).dataset == reopened.dataset
+
+
+@pytest.mark.parametrize("folder", ["images", "lung"])
+def test_a_file_that_changed_behind_its_time_is_noticed(reopened: Run, folder: str) -> None:
+    path = Path(reopened.source.root) / "training" / folder / "training_0001.png"
+    before, pixels = path.stat(), np.array(Image.open(path))
+    pixels[0, 0] = 255 - pixels[0, 0]
+    Image.fromarray(pixels).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(RunMismatchError, match="have changed since"):
+        Run.open(reopened.root)
+
+
+@pytest.mark.parametrize("name", [INSPECTED, DIGESTS])
+@pytest.mark.parametrize(
+    "spoil", [b"[]", b'{"kept": 3}', b"{", b"", None, {"version": "0"}, {"format": 0}]
+)
+def test_what_another_version_has_kept_is_not_read(
+    reopened: Run, name: str, spoil: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = reopened.root / name
+    kept = path.read_bytes()
+    if spoil is None:
+        path.unlink()
+    elif isinstance(spoil, dict):
+        edit(path, **spoil)
+    else:
+        path.write_bytes(spoil)
+    assert Run.open(reopened.root).dataset == reopened.dataset
+    assert path.read_bytes() == kept
+
+
+def test_a_run_that_may_only_be_read_opens(reopened: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (reopened.root / INSPECTED).unlink()
+
+    def refuse(path: Path, obj: Any) -> None:
+        raise PermissionError(str(path))
+
+    monkeypatch.setattr(files, "write_json", refuse)
+    assert Run.open(reopened.root).dataset == reopened.dataset
+
+
+def test_a_file_is_hashed_again_where_its_digest_may_not_be_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    first = inspected.Digests(tmp_path, {})
+    assert first.of(file) == hashlib.sha256(b"one").digest()
+    # written as late as it was read
+    assert first.kept == {}
+    forged = {"file": [*inspected.stamp_of(file), "00" * 32]}
+    trusting = inspected.Digests(tmp_path, forged)
+    assert trusting.of(file) == bytes(32)
+    assert trusting.kept == forged
+    file.write_bytes(b"two")
+    assert trusting.of(file) == hashlib.sha256(b"two").digest()
+    with pytest.raises(MissingFileError):
+        first.of(tmp_path / "nothing")

@@ -30,6 +30,8 @@ let current = null;
  * background and the structures, or the background and one structure a plane.
  * show: the layer to begin with.  at: index (slice, row, column) to look at first.
  * window: {low, high}, the image's values that become black and white.
+ * oriented: whether the affine says how the volume lies in the patient: then it is shown as in
+ * radiology, like the slices of the page; else as stored, without letters.
  *
  * Resolves when the volume has been drawn, to {show(layer), moveTo(at)}; rejects with an Error whose
  * message is for the user.  Opened or hidden again before that, it resolves to null.
@@ -58,6 +60,7 @@ class View {
   constructor(container, options) {
     this.container = container;
     this.options = options;
+    this.oriented = options.oriented ?? true;
     this.closed = false;
     this.stopped = new AbortController();
     this.overlays = new Map(); // layer -> Promise of its volumes
@@ -145,6 +148,10 @@ class View {
       multiplanarEqualSize: true,
       isNearestInterpolation: true,
       scrollRequiresFocus: false,
+      // the patient's right and front on the left, where the slices of the page have them
+      isRadiologicalConvention: this.oriented,
+      sagittalNoseLeft: true,
+      isOrientationTextVisible: this.oriented,
     });
     // its own keys (H, J, K, L, C, V, D ...) are the page's keys for decisions
     niivue.keyDownListener = () => {};
@@ -262,7 +269,8 @@ class View {
     if (!move || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     event.stopPropagation();
-    this.niivue.moveCrosshairInVox(...move);
+    const [right, front, up] = move;
+    this.niivue.moveCrosshairInVox(this.oriented ? -right : right, front, up);
   }
 
   tell(where) {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maskmend.arrays.selection import ErrorFinder as ErrorFinder
     from maskmend.arrays.selection import flag_errors as flag_errors
+    from maskmend.benchmarking import benchmark as benchmark
     from maskmend.datasets import open_dataset as open_dataset
     from maskmend.datasets.arrays import ArrayPairs as ArrayPairs
     from maskmend.execute import Workers as Workers
@@ -49,6 +50,7 @@ _HOMES = {
     "Source": "maskmend.store",
     "Workers": "maskmend.execute",
     "audit": "maskmend.stages",
+    "benchmark": "maskmend.benchmarking",
     "connect": "maskmend.execute",
     "correct": "maskmend.stages",
     "corrupt": "maskmend.stages",

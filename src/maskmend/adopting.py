@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maskmend import files
-from maskmend.core import QUIET, Case, Listener, StatedFold
-from maskmend.datasets import read_grid
+from maskmend.core import QUIET, Case, LabelArray, Listener, StatedFold
+from maskmend.datasets import read_grid, read_labels
 from maskmend.datasets.probabilities import (
     BY_USER,
     Extent,
@@ -29,6 +30,7 @@ from maskmend.datasets.probabilities import (
     read_splits,
     refuse_label_map,
     seems_logits,
+    take_foreground,
 )
 from maskmend.datasets.tree import shorten
 from maskmend.errors import InSampleError, MaskmendError, MissingFileError, ProbabilityError
@@ -85,10 +87,12 @@ def find(run: Run, root: Path, splits: Path | None, out_of_sample: bool) -> Prep
     cases = [case for case in run.dataset.cases if case.split in run.source.splits]
     by_id = {case.id: case for case in cases}
     grids = {case.id: read_grid(case) for case in cases}
-    return prepare(
-        root.resolve(), run.dataset, cases, grids, lambda case: run.read_given(by_id[case]), folds,
-        out_of_sample,
-    )  # fmt: skip
+
+    def given_of(case: str) -> LabelArray:
+        # not those that a run keeps: its folder is only made once the predictions fit
+        return read_labels(run.dataset, by_id[case])
+
+    return prepare(root.resolve(), run.dataset, cases, grids, given_of, folds, out_of_sample)
 
 
 def adopt(run: Run, prepared: Prepared, listener: Listener = QUIET) -> None:
@@ -220,16 +224,25 @@ def _bring(run: Run, incoming: Incoming, case: Case, dtype: np.dtype[Any], logit
             return extent
     shape = (scheme.num_channels, *read_grid(case).shape)
     with run.new_probabilities(case, shape, dtype) as out:
-        if logits:
-            with run.scratch(shape, np.dtype(np.float32)) as scratch:
-                extent = bring_logits(
-                    incoming.stored, incoming.place, scheme, case.id, scratch, out
-                )  # fmt: skip
+        if incoming.place.layout.paired:
+            with run.scratch((2, *shape[1:]), dtype) as both:
+                extent = _fill(run, incoming, both, logits)
+                if extent.is_logits == logits:
+                    take_foreground(both, case.id, out)
         else:
-            extent = bring(incoming.stored, incoming.place, scheme, case.id, out)
+            extent = _fill(run, incoming, out, logits)
     if extent.is_logits == logits:
         run.adopt(case, _finished(origin, extent, in_place=False))
     return extent
+
+
+def _fill(run: Run, incoming: Incoming, out: NDArray[Any], logits: bool) -> Extent:
+    """Write the probabilities of a case, (channels, *S), the channels being those of its file."""
+    scheme = incoming.place.layout.scheme(run.dataset.scheme)
+    if not logits:
+        return bring(incoming.stored, incoming.place, scheme, incoming.case, out)
+    with run.scratch(out.shape, np.dtype(np.float32)) as scratch:
+        return bring_logits(incoming.stored, incoming.place, scheme, incoming.case, scratch, out)
 
 
 def _origin(incoming: Incoming, dtype: np.dtype[Any], logits: bool) -> dict[str, Any]:

@@ -30,6 +30,9 @@ app = typer.Typer(
 LEFT_OUT = 1
 """Exit code of `doctor` where some cases are usable and some are not; 2 where none is."""
 
+FAILED = 1
+"""Exit code of `benchmark` where a cell has failed."""
+
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
@@ -189,7 +192,7 @@ def audit(
     from maskmend.progress import Bar
     from maskmend.summaries import noise_rates, too_good, too_poor, worst_masks
 
-    source, found = _source(dataset, split, ignore_value, group_pattern)
+    source, found = _source(dataset, run, split, ignore_value, group_pattern)
     chosen = _settings(settings, overrides, seed, device)
     with Bar() as bar, _workers(cluster) as workers:
         done = stages.audit(
@@ -210,15 +213,21 @@ def corrupt(
     dataset: DatasetRoot,
     out: Annotated[Path, typer.Argument(help="Folder for the noisy copy.")],
     preset: Annotated[
-        str, typer.Option(help="reference, paper, mixed, volume, or a single kind such as shift.")
+        str, typer.Option(help="One of those above, or a single kind of error such as shift.")
     ] = "reference",
     alpha: Annotated[
         list[str] | None,
-        typer.Option(help="Share of masks hit: 0.7 for all, or lung=0.7; repeatable."),
+        typer.Option(
+            help="Share of masks hit: 0.7 for all, or lung=0.7; repeatable. By default the "
+            "preset's."
+        ),
     ] = None,
     beta: Annotated[
         list[str] | None,
-        typer.Option(help="Radii in pixels, e.g. lung=20..30; by default from the size."),
+        typer.Option(
+            help="Radii in pixels (markov_j1, markov_j2: steps): 5..8 for all, or lung=20..30; "
+            "repeatable. By default the preset's, or from the size of the structure."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     split: Splits = None,
@@ -227,7 +236,20 @@ def corrupt(
     ] = None,
     ignore_value: IgnoreValue = None,
 ) -> None:
-    """A noisy copy of a data set, with the record of every error in corruptions.csv."""
+    """A noisy copy of a data set, with the record of every error in corruptions.csv.
+
+    \b
+    Presets (--preset):
+    reference   dilated, eroded or distorted at the edge (MICCAI 2020, the code)
+    paper       the same with small discs at the edge (MICCAI 2020, the paper)
+    pymic       95 % of the masks, by 6..12 pixels (PyMIC's recipe for JSRT)
+    markov_j1   all boundaries wander, mostly outwards (ICLR 2023, setting J1)
+    markov_j2   all boundaries wander, mostly inwards (J2)
+    markov_j3   all masks dilated or eroded (J3)
+    systematic  one annotator of three draws everything 5 pixels too wide
+    mixed       nine kinds of error alike
+    volume      five kinds alike, as they are made in 3D
+    """
     from maskmend import stages
     from maskmend.datasets.noise import plan_noise
     from maskmend.progress import Bar
@@ -238,10 +260,8 @@ def corrupt(
         if replay is not None:
             stages.replay(found, out, stages.read_corruptions(replay), bar)
         else:
-            shares, radii = (
-                _per_structure(alpha or ["0.5"], _share),
-                _per_structure(beta or [], _radii),
-            )
+            shares = _per_structure(alpha, _share) if alpha else None
+            radii = _per_structure(beta or [], _radii)
             noise = plan_noise(found, preset, shares, radii, splits)
             stages.corrupt(found, out, noise, seed, splits, bar)
     typer.echo(f"Noisy copy: {out}\nRecord: {out / 'corruptions.csv'}")
@@ -266,7 +286,7 @@ def crossfit(
     from maskmend.progress import Bar
     from maskmend.store import Run
 
-    source, found = _source(dataset, split, ignore_value, group_pattern)
+    source, found = _source(dataset, run, split, ignore_value, group_pattern)
     opened = Run.create(run, source, _settings(settings, overrides, seed, device), found)
     with Bar() as bar, _workers(cluster) as workers:
         stages.crossfit(opened, bar, workers)
@@ -358,8 +378,8 @@ def rank(
 def train(
     run: RunRoot,
     labels: Annotated[
-        str, typer.Option(help="given, hard (mended), soft, or believed (without doubted masks).")
-    ] = "hard",
+        str, typer.Option(help="given, hard (mended), soft, or believed (no predicted masks).")
+    ] = "believed",
     name: Annotated[str | None, typer.Option(help="Of the folder students/NAME.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -379,7 +399,7 @@ def predict(
     run: RunRoot,
     images: Annotated[Path, typer.Argument(help="Folder of images, or one with images/ in it.")],
     out: Annotated[Path, typer.Argument(help="Folder for the images and predicted masks.")],
-    student: Annotated[str, typer.Option(help="NAME of students/NAME.")] = "hard",
+    student: Annotated[str, typer.Option(help="NAME of students/NAME.")] = "believed",
     weights: Annotated[str | None, typer.Option(help="best or last.")] = None,
 ) -> None:
     """Segment a folder of images with a student."""
@@ -530,6 +550,55 @@ def review(
     typer.echo("\nstopped; every decision is stored")
 
 
+@app.command()
+def benchmark(
+    config: Annotated[Path, typer.Argument(help="YAML file; docs/benchmark.md explains it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for all that it makes; by default CONFIG without its ending."),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Cells at a time, each in a process with the threads it is set to.")
+    ] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="Also cells that failed before.")] = False,
+    show: Annotated[
+        bool, typer.Option("--list", help="Only show the cells and what is done.")
+    ] = False,
+    only_report: Annotated[
+        bool,
+        typer.Option("--only-report", help="Only write tables and plots of what is done in OUT."),
+    ] = False,
+    plots: Annotated[bool, typer.Option(help="Draw the plots, with matplotlib.")] = True,
+) -> None:
+    """Compare methods on a data set with clean labels, whose training masks are corrupted.
+
+    Stop it whenever you like: the same command goes on where it stopped. Only cells that are new,
+    or whose settings have changed, are worked out. Ends with 1 where a cell has failed.
+    """
+    from maskmend import benchmarking
+    from maskmend.progress import Bar
+    from maskmend.report.tables import plain
+
+    root = config.with_suffix("") if out is None else out
+    if show:
+        planned = benchmarking.plan_benchmark(config, root)
+        typer.echo(plain(benchmarking.states(planned.outcomes), 1))
+        return
+    if only_report:
+        done = benchmarking.report_benchmark(root, plots)
+    else:
+        with Bar() as bar:
+            done = benchmarking.benchmark(
+                config, root, jobs=jobs, retry=retry, plots=plots, listener=bar
+            )
+    typer.echo(f"\nTables: {root / 'table.md'}\nEvery figure: {root / 'results.csv'}")
+    for outcome in done.failed:
+        typer.echo(f"failed: {outcome.cell.name}: {outcome.error}", err=True)
+    if done.failed:
+        typer.echo("The same command with --retry tries these again.", err=True)
+        raise typer.Exit(FAILED)
+
+
 @app.command("settings")
 def show_settings(settings: SettingsFile = None, overrides: Overrides = None) -> None:
     """Print every setting with its meaning, as a YAML file to start from."""
@@ -594,22 +663,30 @@ def _reopen(root: Path, changes: dict[str, Any]) -> Run:
     return run.with_settings(_override_all(run.settings, overrides)) if overrides else run
 
 
-def _open(root: Path, ignore_value: int | None, group_pattern: str | None = None) -> Dataset:
+def _open(
+    root: Path, ignore_value: int | None, group_pattern: str | None = None, run: Path | None = None
+) -> Dataset:
+    """run: a folder in which there may be a run on this data set, which knows its files already."""
     from maskmend.datasets import open_dataset
+    from maskmend.store import inspected_in
 
-    dataset = open_dataset(root, ignore_value=ignore_value, group_pattern=group_pattern)
+    dataset = open_dataset(
+        root, ignore_value=ignore_value, group_pattern=group_pattern,
+        inspected={} if run is None else inspected_in(run),
+    )  # fmt: skip
     for sentence in dataset.understood:
         typer.echo(sentence, err=True)
     return dataset
 
 
 def _source(
-    root: Path, split: list[str] | None, ignore_value: int | None, group_pattern: str | None
-) -> tuple[Source, Dataset]:
+    root: Path, run: Path, split: list[str] | None, ignore_value: int | None,
+    group_pattern: str | None,
+) -> tuple[Source, Dataset]:  # fmt: skip
     """How a data set is opened, and what came of it: it takes a while, so it is done once."""
     from maskmend.store import Source
 
-    dataset = _open(root, ignore_value, group_pattern)
+    dataset = _open(root, ignore_value, group_pattern, run)
     source = Source(str(root.resolve()), _splits(dataset, split), ignore_value, group_pattern)
     return source, dataset
 

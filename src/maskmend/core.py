@@ -189,7 +189,8 @@ class Dataset:
     structures that overlap.  stated_folds: the folds that come with the data set.  label_maps: a
     mask file holds all classes, each as a value of its own.  descriptions: the files that say what
     belongs to the data set; a copy has them too.  places: file outside of `root` -> where a copy
-    of the data set has it, relative to the copy's root.
+    of the data set has it, relative to the copy's root.  inspected: what was found in the files of
+    each case, to be handed in when the data set is opened again (`datasets.inspected`).
     """
 
     root: Path
@@ -205,6 +206,11 @@ class Dataset:
     label_maps: bool = False
     descriptions: tuple[Description, ...] = ()
     places: Mapping[Path, Path] = field(default_factory=dict)
+    inspected: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without `inspected`, which is large, and of no use to workers."""
+        return {**vars(self), "inspected": {}}
 
     def split(self, name: str) -> tuple[Case, ...]:
         return tuple(case for case in self.cases if case.split == name)

@@ -201,7 +201,7 @@ def spans(cases: Sized, workers: Workers) -> list[range]:
 def count_span(search: ErrorSearch, cases: CaseArrays, class_axis: int, span: range) -> Tally:
     """What the pass under way counts in some cases."""
     first = cases[span.start]
-    counter = search.counter(first[1].size * len(span))
+    counter = search.counter()
     for number in span:
         labels, probs = first if number == span.start else cases[number]
         counter.add_case(labels, probs, class_axis, number, f"case {number}")

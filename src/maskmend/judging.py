@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -23,8 +23,11 @@ from maskmend.arrays.confidence import (
     bootstrap_intervals,
 )
 from maskmend.arrays.correction import suggested_where
+from maskmend.arrays.moved import moved_labels
 from maskmend.arrays.search import METHODS, ErrorSearch
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
+from maskmend.datasets import read_grid
+from maskmend.errors import MaskmendError, NotFiniteError, ProbabilityError
 from maskmend.execute import Workers, spans
 from maskmend.store import Run
 
@@ -97,13 +100,24 @@ class _Counted:
     """What a pass found in some cases; `+` joins.
 
     each: place of a case in the run -> its confident counts, in the pass that counts them.
+    faults: case id -> why its probabilities are none; it is not in the tally.
     """
 
     tally: Tally
     each: dict[int, ConfidentCounts]
+    faults: dict[str, MaskmendError]
 
     def __add__(self, other: _Counted) -> _Counted:
-        return _Counted(self.tally + other.tally, {**self.each, **other.each})
+        each, faults = {**self.each, **other.each}, {**self.faults, **other.faults}
+        return _Counted(self.tally + other.tally, each, faults)
+
+
+class _FaultyCasesError(Exception):
+    """Cases whose probabilities turned out to be none."""
+
+    def __init__(self, faults: Mapping[str, MaskmendError]) -> None:
+        super().__init__(", ".join(faults))
+        self.faults = faults
 
 
 def judge_planes(run: Run, method: str, workers: Workers) -> Judgement:
@@ -112,7 +126,19 @@ def judge_planes(run: Run, method: str, workers: Workers) -> Judgement:
     method: one of NOISE_MAPS; for `doubted_masks` only the statistics are counted.  The first pass
     also keeps the most probable labels of each case, so that nothing else has to read all
     probabilities again.
+
+    A case whose predictions exist already and are no probabilities (they do not sum to 1) is left
+    out of the run, and the others are judged without it.  Raises its error where no case is left.
     """
+    try:
+        return _judge(run, method, workers)
+    except _FaultyCasesError as found:
+        run.leave_out(found.faults)
+    return judge_planes(run, method, workers)
+
+
+def _judge(run: Run, method: str, workers: Workers) -> Judgement:
+    """Raises _FaultyCasesError."""
     scheme = run.dataset.scheme
     searches, intervals = [], []
     dtype = run.read_probabilities(run.cases[0]).dtype
@@ -131,7 +157,10 @@ def judge_planes(run: Run, method: str, workers: Workers) -> Judgement:
 def _search(
     run: Run, plane: int, search: ErrorSearch, workers: Workers
 ) -> tuple[ErrorSearch, dict[int, ConfidentCounts]]:
-    """The search of one plane to its end, and the confident counts of each case."""
+    """The search of one plane to its end, and the confident counts of each case.
+
+    Raises _FaultyCasesError, after the first pass over all cases.
+    """
     cases, keep = PlaneCases(run, plane), plane == 0
     each: dict[int, ConfidentCounts] = {}
     pieces = spans(cases, workers)
@@ -141,6 +170,8 @@ def _search(
         # a histogram of an earlier pass has no part in the counting
         known = replace(search, histogram=None)
         counted = workers.add_up(partial(_count_span, known, cases, keep, threads), pieces)
+        if counted.faults:
+            raise _FaultyCasesError(counted.faults)
         search, each, keep = search.advance(counted.tally), {**each, **counted.each}, False
     return search, each
 
@@ -149,19 +180,23 @@ def _count_span(
     search: ErrorSearch, cases: PlaneCases, keep: bool, threads: int, span: range
 ) -> _Counted:
     """What the pass under way counts in some cases.  keep: keep their most probable labels."""
-    total: Tally | None = None
-    each = {}
+    total, each, faults = Tally(), {}, dict[str, MaskmendError]()
     for number in span:
         case = cases.run.cases[number]
-        tally = _count_case(search, *cases.read(case), number, case.id, threads)
-        total = tally if total is None else total + tally
+        try:
+            tally = _count_case(search, *cases.read(case), number, case.id, threads)
+        except (ProbabilityError, NotFiniteError) as error:
+            # of a teacher of our own it would be a defect, and no fault of the data
+            if cases.run.predictions is None:
+                raise
+            faults[case.id] = error
+            continue
+        total += tally
         if tally.confident is not None:
             each[number] = tally.confident
         if keep:
             _keep_predicted(cases.run, case, threads)
-    if total is None:
-        raise ValueError("a span without a case")
-    return _Counted(total, each)
+    return _Counted(total, each, faults)
 
 
 def _count_case(
@@ -177,7 +212,7 @@ def _count_case(
     threads = max(min(threads, len(parts)), 1)
 
     def count(share: Sequence[Pixels]) -> Tally:
-        counter = search.counter(probs.size)
+        counter = search.counter()
         for part in share:
             counter.add_run(part, number, name)
         return counter.tally()
@@ -225,34 +260,54 @@ def _mismatches(run: Run, span: range) -> list[FloatArray]:
     return rows
 
 
-def write_noise_maps(
-    run: Run, judgement: Judgement, believed: BoolArray, method: str, workers: Workers
-) -> Iterator[FloatArray]:
-    """Write the noise map of each case; yields which share of its pixels it flags, (structures,).
+@dataclass(frozen=True, eq=False)
+class Belief:
+    """Which masks are believed, for `doubted_masks`.
 
-    believed: (cases, structures), for `doubted_masks`.  In exclusive labels a flagged pixel counts
-    for the structure that it is given to and for the one that is predicted there.
+    believed: (cases, structures).  limits: (structures,), the largest 1 - Dice that is.
     """
-    write = partial(_write_noise_maps, run, judgement, believed, method)
+
+    believed: BoolArray
+    limits: FloatArray
+
+
+def write_noise_maps(
+    run: Run, judgement: Judgement, belief: Belief, method: str, workers: Workers
+) -> Iterator[tuple[FloatArray, BoolArray]]:
+    """Write the noise map of each case; yields facts of its structures, (structures,) each.
+
+    Which share of its pixels is flagged, and whether the mask was moved, not replaced.
+
+    In exclusive labels a flagged pixel counts for the structure that it is given to and for the one
+    that is predicted there.
+    """
+    write = partial(_write_noise_maps, run, judgement, belief, method)
     for some in workers.each(write, spans(run.cases, workers)):
         yield from some
 
 
 def _write_noise_maps(
-    run: Run, judgement: Judgement, believed: BoolArray, method: str, span: range
-) -> list[FloatArray]:
-    shares = []
+    run: Run, judgement: Judgement, belief: Belief, method: str, span: range
+) -> list[tuple[FloatArray, BoolArray]]:
+    facts = []
     scheme = run.dataset.scheme
     for index in span:
         case = run.cases[index]
         given, predicted = run.read_given(case), run.read_predicted(case)
-        if method == DOUBTED_MASKS:
-            flagged = flag_doubted(given, predicted, believed[index], scheme)
-        else:
+        moved = np.zeros(len(scheme.structures), bool)
+        if method != DOUBTED_MASKS:
             flagged = judgement.flag(run, index, case)
+        else:
+            believed, suggested = belief.believed[index], predicted
+            if run.settings.flag.move and not believed.all():
+                limits = np.where(believed, -1.0, belief.limits)
+                suggested, moved = moved_labels(
+                    given, predicted, limits, scheme, read_grid(case).steps
+                )
+            flagged = flag_doubted(given, suggested, believed, scheme)
         run.write_noise_map(case, flagged)
-        shares.append(flagged_shares(flagged, given, predicted, scheme))
-    return shares
+        facts.append((flagged_shares(flagged, given, predicted, scheme), moved))
+    return facts
 
 
 def flagged_shares(

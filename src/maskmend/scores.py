@@ -142,6 +142,16 @@ def score_predictions(
     return Evaluation(tuple(rows), {}, tuple(left_out))
 
 
+def score_masks(what: str, case: Case, truth: Dataset, masks: LabelArray) -> list[MaskRow]:
+    """Scores of the masks, (planes, *S), that something gives to a case of the clean data set.
+
+    Raises GridMismatchError.
+    """
+    labels = read_labels(truth, case)
+    _check_shape(case, labels, masks)
+    return list(_mask_rows(what, case, truth, labels, masks))
+
+
 def _mask_rows(
     what: str, case: Case, dataset: Dataset, labels: LabelArray, masks: LabelArray
 ) -> Iterator[MaskRow]:

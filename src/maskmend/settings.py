@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_serializer
@@ -36,7 +36,7 @@ class TrainingSettings(Group):
         "which works beside all others",
     )
     size: int = Field(
-        128, ge=32, multiple_of=32,
+        192, ge=32, multiple_of=32,
         description="pictures are resized to size x size for the network (pixels)",
     )  # fmt: skip
     spacing: tuple[_Length, _Length, _Length] | None = Field(
@@ -63,10 +63,10 @@ class TrainingSettings(Group):
     )
     dice: float | None = Field(
         None, ge=0,
-        description="weight of 1 - soft Dice beside the cross-entropy or what stands for it; "
-        "null: 1 for volumes, 0 for pictures",
+        description="weight of 1 - soft Dice beside the cross-entropy or what stands for it; null: "
+        "1 where `method` is plain, 0 beside all others",
     )  # fmt: skip
-    epochs: int = Field(16, ge=1, description="passes over the training cases")
+    epochs: int = Field(24, ge=1, description="passes over the training cases")
     least_steps: int = Field(
         360, ge=0, description="a small data set is passed over more often, until so many steps"
     )  # fmt: skip
@@ -121,7 +121,11 @@ class TrainingSettings(Group):
 class TeacherSettings(TrainingSettings):
     """How a teacher is trained: it stops learning from the masks that it comes to doubt."""
 
-    select_after: float = Field(0.375, ge=0, lt=1, description="as for every training")
+    size: int = Field(
+        128, ge=32, multiple_of=32,
+        description="as for every training; a teacher need not be as exact as a student",
+    )  # fmt: skip
+    select_after: float = Field(0.25, ge=0, lt=1, description="as for every training")
 
 
 class CrossfitSettings(Group):
@@ -152,6 +156,11 @@ class FlagSettings(Group):
         gt=1,
         description="for whole masks against out-of-sample predictions: a mask is believed while "
         "its 1 - Dice is at most this multiple of the median of the masks believed so",
+    )
+    move: bool = Field(
+        True,
+        description="doubted_masks: a mask that is believed once its boundary is moved in or out "
+        "by one distance is moved, not replaced by the prediction",
     )
 
 
@@ -199,16 +208,17 @@ class Settings(Group):
     rank: RankSettings = RankSettings()
     student: TrainingSettings = TrainingSettings()
     audit_labels: Literal["given", "hard", "soft", "believed"] = Field(
-        "hard", description="labels that the student of `audit` is trained on"
+        "believed",
+        description="labels that the student of `audit` is trained on; given, hard (mended), soft, "
+        "or believed: given masks that are believed and those that were moved, no predicted ones",
     )
 
 
 def demo_settings(seed: int) -> Settings:
     """Small and quick, for phantoms of 128 x 128 pixels."""
-    crossfit = CrossfitSettings(teacher=TeacherSettings(size=96, least_steps=240))
-    return Settings(
-        seed=seed, crossfit=crossfit, student=TrainingSettings(size=96, least_steps=240)
-    )
+    crossfit = CrossfitSettings(teacher=TeacherSettings(size=96, epochs=16, least_steps=240))
+    student = TrainingSettings(size=96, epochs=16, least_steps=240)
+    return Settings(seed=seed, crossfit=crossfit, student=student)
 
 
 def load_settings(path: Path | None = None, overrides: tuple[str, ...] = ()) -> Settings:
@@ -241,15 +251,25 @@ def override_settings(settings: Settings, overrides: tuple[str, ...]) -> Setting
 
 def settings_from(tree: dict[str, Any], where: str) -> Settings:
     """Check a plain dictionary.  where: its name in an error."""
+    return checked(
+        Settings, tree, where, "`maskmend settings` prints every setting with its default."
+    )
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(kind: type[Checked], tree: Any, where: str, remedy: str) -> Checked:
+    """A plain value as a group of settings.  Raises SettingsError for the first that is wrong."""
     try:
-        return Settings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise SettingsError(
-            f"{where}: {name}", expected="a known setting with a possible value",
-            got=f"{first.get('input')!r} ({first['msg']})",
-            remedy="`maskmend settings` prints every setting with its default.",
+            f"{where}: {name}" if name else where,
+            expected="a known setting with a possible value",
+            got=f"{first.get('input')!r} ({first['msg']})", remedy=remedy,
         ) from error  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
-from maskmend.arrays.agreement import believed_masks, predicted_labels, structure_distance
+from maskmend.arrays.agreement import belief_limits, predicted_labels, structure_distance
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
 from maskmend.core import QUIET, Case, Dataset, Finding, LabelArray, LeftOut, Listener
 from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
@@ -37,7 +37,7 @@ from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
-from maskmend.judging import judge_planes, mended, mismatches, write_noise_maps
+from maskmend.judging import Belief, judge_planes, mended, mismatches, write_noise_maps
 from maskmend.proposals import complete
 from maskmend.rankings import forget_rankings, write_rankings
 from maskmend.report.html import render
@@ -49,9 +49,9 @@ from maskmend.review.session import Review, ranked_findings
 from maskmend.scores import Evaluation, score_predictions, score_run
 from maskmend.settings import Settings, TrainingSettings, demo_settings
 from maskmend.showing import draw_cases
-from maskmend.store import DEMO, Run, Source
+from maskmend.store import DEMO, Run, Source, inspected_in
 from maskmend.summaries import too_good, too_poor
-from maskmend.trainings import GIVEN, HARD
+from maskmend.trainings import BELIEVED, GIVEN
 
 DEMO_CASES = {"training": 48, "validation": 16}
 
@@ -151,7 +151,7 @@ def adopt(
     Raises InSampleError where a case was seen by the model that predicted it, or where nobody says
     that it was not.
     """
-    dataset = dataset or source.open()
+    dataset = dataset or source.open(inspected_in(root))
     if isinstance(existing.probabilities, str | Path):
         folder = Path(existing.probabilities).resolve()
         # before there is a run folder: a mistyped path leaves nothing behind
@@ -181,13 +181,16 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     found = mismatches(run, workers)
     # where neither mask has the structure there is nothing to agree on
     distance = np.where(np.isnan(found[..., 0]), np.nan, structure_distance(found))
-    believed = believed_masks(distance, settings.doubt_ratio, zeros_are_empty=False)
+    limits = belief_limits(distance, settings.doubt_ratio, zeros_are_empty=False)
+    believed = ~(distance > limits)
     rows = []
-    shares = write_noise_maps(run, judgement, believed, settings.method, workers)
-    for index, (case, flagged) in enumerate(zip(run.cases, shares, strict=True)):
+    belief = Belief(believed, limits)
+    written = write_noise_maps(run, judgement, belief, settings.method, workers)
+    for index, (case, (flagged, moved)) in enumerate(zip(run.cases, written, strict=True)):
+        doubted = ~believed[index]
         for number, name in enumerate(scheme.structures):
-            facts = [1 - distance[index, number], not believed[index, number], flagged[number]]
-            rows.append([case.id, name, *facts])
+            facts = doubted[number], flagged[number], moved[number]
+            rows.append([case.id, name, 1 - distance[index, number], *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
     for warning in (*too_good(run), *too_poor(run)):
@@ -230,12 +233,13 @@ def rank(
 
 
 def train(
-    run: Run, labels: str = HARD, settings: TrainingSettings | None = None,
+    run: Run, labels: str = BELIEVED, settings: TrainingSettings | None = None,
     name: str | None = None, listener: Listener = QUIET,
 ) -> Path:  # fmt: skip
     """Train a student on the labels of all judged cases: given, hard, soft or believed.
 
-    hard, soft: the mended labels.  believed: the given ones without the doubted masks.
+    hard, soft: the mended labels.  believed: the given masks that are believed and those that were
+    moved, without the ones that the prediction replaces.
     Returns its folder, students/NAME; the name is that of the labels unless given.
     """
     folder = f"students/{name or labels}"

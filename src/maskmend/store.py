@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -41,7 +41,16 @@ from maskmend.datasets import (
     write_fitting,
     write_soft_labels,
 )
-from maskmend.errors import InSampleError, MissingFileError, RunMismatchError, SettingsError
+from maskmend.datasets.inspected import FORMAT as INSPECTION_FORMAT
+from maskmend.datasets.inspected import NOTHING, Digests, Records
+from maskmend.errors import (
+    InSampleError,
+    MaskmendError,
+    MissingFileError,
+    RunMismatchError,
+    SettingsError,
+    UnreadableFileError,
+)
 from maskmend.formats.png import encode_png
 from maskmend.proposals import propose_settings
 from maskmend.settings import Settings, settings_from, settings_yaml
@@ -52,7 +61,10 @@ DEMO = "demo"
 FORMAT = 1
 """Of the run folder; a folder of another format is refused."""
 
-MASKS_HEADER = ("case", "structure", "agreement", "doubted", "flagged_share")
+INSPECTED, DIGESTS = "working/inspected.json", "working/digests.json"
+"""What was found in the files of the data set, and their SHA-256; with the times of the files."""
+
+MASKS_HEADER = ("case", "structure", "agreement", "doubted", "flagged_share", "moved")
 
 
 @dataclass(frozen=True)
@@ -64,10 +76,12 @@ class Source:
     ignore_value: int | None = None
     group_pattern: str | None = None
 
-    def open(self) -> Dataset:
+    def open(self, inspected: Records = NOTHING) -> Dataset:
+        """inspected: what is known already, as in `open_dataset`."""
         return open_dataset(
-            self.root, ignore_value=self.ignore_value, group_pattern=self.group_pattern
-        )
+            self.root, ignore_value=self.ignore_value, group_pattern=self.group_pattern,
+            inspected=inspected,
+        )  # fmt: skip
 
 
 class Run:
@@ -136,7 +150,7 @@ class Run:
                 str(root), expected="a run folder outside of the data set",
                 got=f"one inside of {data_root}", remedy="Choose another folder with --run.",
             )  # fmt: skip
-        dataset = dataset or source.open()
+        dataset = dataset or source.open(inspected_in(root))
         run = cls(root, source, dataset, settings, predictions)
         run.check_splits()
         if predictions is None:
@@ -154,6 +168,7 @@ class Run:
                 remedy="Choose another folder with --run.",
             )  # fmt: skip
         run._write_description()
+        run._keep_inspection()
         return run
 
     def check_splits(self) -> None:
@@ -179,8 +194,12 @@ class Run:
         _check_format(root, described)
         source = Source(**{**described["source"], "splits": tuple(described["source"]["splits"])})
         settings = settings_from(described["settings"], str(root / "run.json"))
-        run = cls(root, source, source.open(), settings, described.get("predictions"))
+        dataset = source.open(inspected_in(root))
+        run = cls(root, source, dataset, settings, described.get("predictions"))
         run._check_fits(described)
+        # a run that may only be read opens all the same, and takes as long the next time
+        with suppress(OSError):
+            run._keep_inspection()
         return run
 
     def with_settings(self, settings: Settings) -> Run:
@@ -220,7 +239,17 @@ class Run:
 
     @cached_property
     def _data_digest(self) -> str:
-        return dataset_digest(self.dataset)
+        return dataset_digest(self.dataset, self._digests.of)
+
+    @cached_property
+    def _digests(self) -> Digests:
+        return Digests(self.dataset.root, _read_kept(self.root / DIGESTS))
+
+    def _keep_inspection(self) -> None:
+        """What opening the data set found, so that the next time only changed files are read."""
+        for name, kept in ((INSPECTED, self.dataset.inspected), (DIGESTS, self._digests.kept)):
+            if kept != _read_kept(self.root / name):
+                files.write_json(self.root / name, {**_maker(), "kept": kept})
 
     def _source_json(self) -> dict[str, Any]:
         return vars(self.source) | {"splits": list(self.source.splits)}
@@ -261,7 +290,7 @@ class Run:
         return FoldPlan(stored["count"], stored["seed"], stored["folds"])
 
     def training_folder(self, *names: str) -> Path:
-        """Where a training keeps its weights and logs: teachers/fold0, students/hard, ..."""
+        """Where a training keeps its weights and logs: teachers/fold0, students/believed, ..."""
         return self.root.joinpath(*names)
 
     # -- probabilities
@@ -302,6 +331,17 @@ class Run:
         files.write_json(self.root / "predictions.json", dict(adopted))
         for name in ("adopted", "without_prediction"):
             self.__dict__.pop(name, None)
+
+    def leave_out(self, faults: Mapping[str, MaskmendError]) -> None:
+        """Go on without cases whose predictions are of no use.  faults: case id -> why.
+
+        Raises the first fault where no case is left.
+        """
+        if all(case.id in faults for case in self.cases):
+            raise next(iter(faults.values()))
+        more = [{"case": case, "reason": str(fault)} for case, fault in faults.items()]
+        known = self.adopted.get("left_out", [])
+        self.write_adopted({**self.adopted, "left_out": [*known, *more]})
 
     def origin_of(self, case: Case) -> dict[str, Any] | None:
         """Where its probabilities come from; None if there are none."""
@@ -448,6 +488,14 @@ class Run:
                 found[row["case"]].add(row["structure"])
         return found
 
+    def replaced(self) -> dict[str, set[str]]:
+        """Case id -> the structures whose mask is doubted and was not moved, from masks.csv."""
+        doubted = self.doubted()
+        for row in self.read_masks_table():
+            if row["moved"] == "True":
+                doubted[row["case"]].discard(row["structure"])
+        return doubted
+
     def clear_pictures(self) -> None:
         """Remove the pictures of an earlier flagging, whose names may differ."""
         for path in (self.root / "pictures").glob("*.png"):
@@ -520,6 +568,26 @@ class Run:
         """The same case in a copy of the data set."""
         masks = {plane: root / place_of(self.dataset, path) for plane, path in case.masks.items()}
         return replace(case, masks=masks)
+
+
+def inspected_in(root: Path) -> Records:
+    """What the run in a folder knows of its data set, for `Source.open`; nothing without one."""
+    return _read_kept(root / INSPECTED)
+
+
+def _read_kept(path: Path) -> Records:
+    """What this version has kept; nothing of any other."""
+    try:
+        stored = files.read_json(path)
+    except (MissingFileError, UnreadableFileError):
+        return NOTHING
+    mine = isinstance(stored, dict) and {name: stored.get(name) for name in _maker()} == _maker()
+    kept: Records = stored["kept"] if mine and isinstance(stored.get("kept"), dict) else NOTHING
+    return kept
+
+
+def _maker() -> dict[str, Any]:
+    return {"format": INSPECTION_FORMAT, "version": version("maskmend")}
 
 
 def _origin(fold: int, plan: FoldPlan) -> dict[str, Any]:

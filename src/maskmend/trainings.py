@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from maskmend.arrays.agreement import in_doubt
 from maskmend.arrays.targets import soft_targets
-from maskmend.core import IGNORED, QUIET, Case, FloatArray, FoldPlan, Listener
+from maskmend.core import IGNORED, QUIET, Case, FloatArray, FoldPlan, LabelArray, Listener
 from maskmend.datasets import read_grid, read_image
 from maskmend.errors import SettingsError
 from maskmend.proposals import fill_in, is_open, measure
@@ -36,8 +36,8 @@ def fit(
 ) -> Trained:  # fmt: skip
     """Train a network on some labels of some cases of a run, or load it if it is finished.
 
-    labels: given; hard (mended); soft (mended, given and suggested class mixed); believed (given,
-    without the masks that are doubted).
+    labels: given; hard (mended); soft (mended, given and suggested class mixed); believed (given or
+    moved, without the masks that the prediction replaces).
     """
     from maskmend.learning.training import train_network
 
@@ -136,17 +136,23 @@ def _training_cases(
 def _items(
     run: Run, labels: str, cases: Sequence[Case]
 ) -> Iterator[tuple[str, NDArray[Any], tuple[float, ...], FloatArray, FloatArray]]:
-    doubted = run.doubted() if labels == BELIEVED else {}
+    replaced = run.replaced() if labels == BELIEVED else {}
     for case in cases:
         given = run.read_given(case)
         if labels == HARD:
             given = run.read_mended(case)
         elif labels == BELIEVED:
-            scheme = run.dataset.scheme
-            believed = np.array([name not in doubted[case.id] for name in scheme.structures])
-            unsure = in_doubt(given, run.read_predicted(case), believed, scheme)
-            given = np.where(unsure, IGNORED, given).astype(np.uint8)
+            given = _believed(run, case, given, replaced[case.id])
         soft, taking_part = soft_targets(given, run.dataset.scheme)
         if labels == SOFT:
             soft = run.read_soft(case)
         yield case.id, read_image(case), read_grid(case).steps, soft, taking_part
+
+
+def _believed(run: Run, case: Case, given: LabelArray, replaced: set[str]) -> LabelArray:
+    """Mended labels with IGNORED where they hang on a structure that the prediction replaces."""
+    scheme, predicted = run.dataset.scheme, run.read_predicted(case)
+    sure = np.array([name not in replaced for name in scheme.structures])
+    labels = run.read_mended(case)
+    unsure = in_doubt(given, predicted, sure, scheme) | in_doubt(labels, predicted, sure, scheme)
+    return np.where(unsure, IGNORED, labels).astype(np.uint8)

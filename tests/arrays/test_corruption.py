@@ -32,7 +32,10 @@ JSRT = Path(__file__).parents[3] / "shared" / "data" / "jsrt" / "training"
 OVERLAPPING = LabelScheme(("lung", "heart"), overlapping=True)
 EXCLUSIVE = LabelScheme(("lung", "heart"), overlapping=False)
 
-LATER = {"missing_part", "bulge", "dent", "mirrored"}
+LATER = {
+    "missing_part", "bulge", "dent", "mirrored", "dilate_cross", "erode_cross", "edge_bumps",
+    "markov",
+}  # fmt: skip
 """Kinds that no older preset draws."""
 
 MASK_KINDS = tuple(kind for kind in KINDS if kind != "swapped")
@@ -205,6 +208,10 @@ def through_csv(row: dict[str, str]) -> dict[str, str]:
         offset=st.lists(st.integers(-99, 99), max_size=3).map(tuple),
         matrix=st.lists(st.floats(-2, 2), max_size=9).map(tuple),
         partner=st.text("abc"),
+        smallest=st.integers(0, 99),
+        steps=st.integers(0, 999),
+        thetas=st.lists(st.floats(0, 1), max_size=3).map(tuple),
+        annotator=st.text("abc"),
     )
 )
 def test_a_record_survives_csv(corruption: Corruption) -> None:
@@ -226,6 +233,13 @@ def test_a_row_without_a_column_is_refused() -> None:
         Corruption.from_row(row)
 
 
+def test_a_record_written_before_there_were_markov_noise_and_annotators_is_read() -> None:
+    row = "case,structure,kind,radius,seed,offset,matrix,partner\na,lung,shift,0,7,3 -4,,heart\n"
+    (read,) = csv.DictReader(io.StringIO(row))
+    expected = Corruption("a", "lung", "shift", seed=7, offset=(3, -4), partner="heart")
+    assert Corruption.from_row(read) == expected
+
+
 @pytest.mark.parametrize(
     "change",
     [{"alpha": 1.1}, {"beta": (3, 2)}, {"beta": (-1, 2)}, {"preset": "x"}, {"preset": "swapped"}],
@@ -236,8 +250,9 @@ def test_impossible_noise_is_refused(change: dict[str, object]) -> None:
 
 
 def test_a_record_for_other_axes_is_refused() -> None:
-    for corruption in (drawn("shift", 3, 0), drawn("affine", 3, 0)):
-        with pytest.raises(SettingsError):
+    two_thetas = Corruption("a", "x", "markov", steps=3, thetas=(0.8, 0.05))
+    for corruption in (drawn("shift", 3, 0), drawn("affine", 3, 0), two_thetas):
+        with pytest.raises(SettingsError, match="numbers"):
             corrupt(square(), corruption)
 
 

@@ -6,17 +6,16 @@ histograms, blocks or passes.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskmend.arrays import accumulate, selection
+from maskmend import native
+from maskmend.arrays import accumulate, bins, selection
 from maskmend.arrays.confidence import ConfidentCounts, error_counts
 from maskmend.arrays.selection import (
     METHODS,
@@ -38,7 +37,7 @@ from maskmend.errors import (
 
 Array = NDArray[Any]
 
-ENGINES = ["numpy"] + (["numba"] if find_spec("numba") else [])
+ENGINES = ["numpy"] + ([] if native.why_missing() else ["native"])
 SCALE = {"uint8": 255, "uint16": 65535}
 
 
@@ -207,8 +206,8 @@ def test_windows_too_crowded_to_be_listed(
     engine: str, dtype: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # as if there were a billion pixels: few bins, and room for few candidates
-    monkeypatch.setattr(accumulate, "_MOST_BINS", 1 << 6)
-    monkeypatch.setattr(accumulate, "_FEWEST_BINS", 1 << 6)
+    monkeypatch.setattr(bins, "_MOST_BINS", 1 << 6)
+    monkeypatch.setattr(bins, "_FEWEST_BINS", 1 << 6)
     monkeypatch.setattr(accumulate, "_CANDIDATE_ROWS", 1 << 5)
     monkeypatch.setattr(accumulate, "_FEWEST_ROWS", 1 << 3)
     labels, probs = adversarial(name)
@@ -576,24 +575,11 @@ def test_what_is_not_known_yet_is_said() -> None:
         _ = search.thresholds
 
 
-def test_numba_is_not_imported_for_little_work() -> None:
-    import subprocess
-
-    code = (
-        "import sys, numpy as np; from maskmend.arrays.selection import flag_errors;"
-        "flag_errors(np.array([0, 1]), np.array([.2, .8])); print('numba' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-
-
-@pytest.mark.parametrize("engine", ["numpy", "numba"])
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", ["prune_by_class", "prune_by_noise_rate", "both", "union"])
 def test_a_ranking_that_takes_more_than_can_be_flagged_takes_all_of_that(
     method: str, engine: str
 ) -> None:
-    if engine == "numba" and find_spec("numba") is None:
-        pytest.skip("needs maskmend[fast]")
     # of class 0: 100 confident, 300 unsure but likely right, 50 that are another class; the joint
     # counts the unsure ones as the others, so that 150 are to be taken, of 50 that are doubted
     other = np.concatenate([np.full(100, 0.01), np.linspace(0.1, 0.22, 300), np.full(50, 0.9)])

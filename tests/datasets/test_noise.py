@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskmend.arrays.corruption import Corruption
+from maskmend.arrays.corruption import Corruption, corrupt_labels
 from maskmend.core import Dataset
-from maskmend.datasets import open_dataset
+from maskmend.datasets import open_dataset, read_labels
 from maskmend.datasets.noise import check_record, plan_noise, sample_noise
 from maskmend.errors import SettingsError
 
@@ -105,6 +106,57 @@ def test_what_is_given_counts(tmp_path: Path) -> None:
     assert plan_noise(dataset, "paper", {"heart": 0.7}, {}, TRAINING)["lung"].alpha == 0
 
 
+def test_one_radius_for_all_others(tmp_path: Path) -> None:
+    dataset = organs(tmp_path)
+    noise = plan_noise(dataset, "paper", {}, {"": (3, 4), "heart": (1, 9)}, TRAINING)
+    assert (noise["lung"].beta, noise["heart"].beta) == ((3, 4), (1, 9))
+
+
+def test_a_protocol_brings_its_share_and_its_radii(tmp_path: Path) -> None:
+    dataset = organs(tmp_path)
+    pymic = plan_noise(dataset, "pymic", None, {}, TRAINING)
+    assert {(kind.alpha, kind.beta) for kind in pymic.values()} == {(0.95, (6, 12))}
+    own = plan_noise(dataset, "pymic", {"": 0.3}, {"lung": (1, 2)}, TRAINING)
+    assert {kind.alpha for kind in own.values()} == {0.3}
+    assert (own["lung"].beta, own["heart"].beta) == ((1, 2), (6, 12))
+    reference = plan_noise(dataset, "reference", None, {}, TRAINING)
+    assert {kind.alpha for kind in reference.values()} == {0.5}
+
+
+def test_steps_of_a_structure_that_the_paper_does_not_have_go_by_its_size(tmp_path: Path) -> None:
+    dataset = maps(tmp_path, disc(20))
+    (noise,) = plan_noise(dataset, "markov_j1", None, {}, TRAINING).values()
+    # 2.3 to 4.2 steps a pixel of radius: 180 steps for JSRT's lungs (80) and hearts (43)
+    assert noise.beta == (46, 84)
+    assert noise.alpha == 1
+    (noise,) = plan_noise(dataset, "markov_j3", None, {}, TRAINING).values()
+    assert noise.beta == (2, 4)
+
+
+def test_an_unknown_preset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="rust"):
+        plan_noise(organs(tmp_path), "rust", None, {}, TRAINING)
+
+
+def test_one_annotator_draws_all_structures_of_the_same_cases(tmp_path: Path) -> None:
+    dataset = organs(tmp_path, cases=12, skip=("t00.png", "t01.png", "t02.png", "t03.png"))
+    noise = plan_noise(dataset, "systematic", None, {}, TRAINING)
+    theirs = set()
+    for seed in range(12):
+        drawn = sample_noise(dataset, noise, seed, TRAINING)
+        assert drawn == sample_noise(dataset, noise, seed, TRAINING)
+        # a third of the cases, whether or not there is a heart in them
+        assert len(hits(drawn, "lung")) == 4
+        unlabelled = {"t00", "t01", "t02", "t03"}
+        assert hits(drawn, "heart") == [c for c in hits(drawn, "lung") if c not in unlabelled]
+        assert {(c.kind, c.radius, c.annotator) for c in drawn} == {("dilate", 5, "wide")}
+        theirs.add(tuple(hits(drawn, "lung")))
+    assert len(theirs) > 8
+    alone = sample_noise(dataset, {"heart": noise["heart"]}, 3, TRAINING)
+    both = sample_noise(dataset, noise, 3, TRAINING)
+    assert alone == tuple(c for c in both if c.structure == "heart")
+
+
 def test_an_unknown_structure_is_refused(tmp_path: Path) -> None:
     dataset = organs(tmp_path)
     for alpha, beta in (({"liver": 0.5}, {}), ({}, {"liver": (1, 2)})):
@@ -146,6 +198,32 @@ def test_the_seed_decides_and_one_structure_not_about_another(tmp_path: Path) ->
     assert alone == tuple(c for c in drawn if c.structure == "heart")
     # nor do both have their errors in the same cases
     assert hits(drawn, "heart") != hits(drawn, "lung")
+
+
+PUBLISHED = {
+    "reference": ("8bf1b4d6938ccbd7", "49d7c33a8f9d377b"),
+    "paper": ("f051e30b669b798a", "f7fb4be40ee3879d"),
+    "mixed": ("278bf52e8746d9be", "9bd88283b46818cc"),
+    "volume": ("fc606ed9ba2502d7", "acca8c6678d17bb9"),
+}
+"""Preset -> start of the SHA-256 of its record and of the labels with it.
+
+Figures were published with these four; a change of their draws would be one of the figures.
+"""
+
+
+@pytest.mark.parametrize("preset", PUBLISHED)
+def test_the_presets_of_published_figures_draw_what_they_drew(tmp_path: Path, preset: str) -> None:
+    dataset = organs(tmp_path, cases=20)
+    drawn = sample_noise(dataset, plan_noise(dataset, preset, {"": 0.7}, {}, TRAINING), 5, TRAINING)
+    record, labels = hashlib.sha256(), hashlib.sha256()
+    for c in drawn:
+        fields = (c.case, c.structure, c.kind, c.radius, c.seed, c.offset, c.matrix, c.partner)
+        record.update(repr(fields).encode())
+    for case in dataset.cases:
+        mine = [corruption for corruption in drawn if corruption.case == case.id]
+        labels.update(corrupt_labels(read_labels(dataset, case), dataset.scheme, mine).tobytes())
+    assert (record.hexdigest()[:16], labels.hexdigest()[:16]) == PUBLISHED[preset]
 
 
 def test_exclusive_labels_are_hit_structure_by_structure(tmp_path: Path) -> None:

@@ -102,6 +102,22 @@ def test_an_npz_without_the_array_is_refused(
         open_stored(tmp_path / "a.npz")
 
 
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("others", [(), ("entropy",)])
+def test_a_zarr_group(tmp_path: Path, others: tuple[str, ...], version: Any) -> None:
+    zarr = pytest.importorskip("zarr")
+    array = np.random.default_rng(0).random((3, 4, 5, 6)).astype(np.float32)
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=version)
+    for name in (*others, "probabilities"):
+        group.create_array(name, data=array if name == "probabilities" else array[0])
+    np.testing.assert_array_equal(read_whole(open_stored(tmp_path / "a.zarr")), array)
+    group = zarr.open_group(str(tmp_path / "b.zarr"), mode="w", zarr_format=version)
+    for name in ("x", "y"):
+        group.create_array(name, data=array)
+    with pytest.raises(UnreadableFileError, match=r"b\.zarr.*the arrays x, y, and none probab"):
+        open_stored(tmp_path / "b.zarr")
+
+
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.nii.gz", "a.nii"])
 def test_a_file_of_another_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"no array at all" * 30)

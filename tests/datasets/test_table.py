@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -102,6 +104,56 @@ def test_a_copy_does_not_list_what_was_left_out(
         lines = maps.read_text().splitlines()
         kept = [line for line in lines if not line.startswith("b,")]
         assert (tmp_path / "out" / "cases.csv").read_text().splitlines() == kept
+
+
+SPREADSHEETS = {
+    "semicolons": (";", "utf-8", "\n"),
+    "semicolons, as Excel writes them": (";", "utf-8-sig", "\r\n"),
+    "tabs": ("\t", "utf-8", "\n"),
+    "commas and a mark": (",", "utf-8-sig", "\n"),
+}
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("kind", SPREADSHEETS)
+def test_what_spreadsheets_write(
+    maps: Path, tmp_path: Path, make: Any, kind: str, quoted: bool
+) -> None:
+    delimiter, encoding, line_end = SPREADSHEETS[kind]
+    expected = open_dataset(maps)
+    rows = [list(row.values()) for row in read_csv(maps)]
+    rows[0][0] = expected_id = "müller; anna"
+    text = io.StringIO()
+    quoting: Literal[0, 1] = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
+    names = ["Case", "IMAGE", "Label", "group", "split", "labelled", "comment"]
+    # the last two rows had their cells cleared
+    writer.writerows([names, *rows, [""] * 7, [""] * 7])
+    maps.write_bytes(text.getvalue().encode(encoding))
+    dataset = open_dataset(maps)
+    assert dataset.cases[0].id == expected_id
+    assert dataset.cases[1:] == expected.cases[1:]
+    assert dataset.left_out == ()
+    assert open_dataset(maps.parent).cases == dataset.cases
+    # a copy that does not hold for all cases is written in the same way
+    (maps.parent / "segs" / "b-x.nii.gz").unlink()
+    mended = make.mend(open_dataset(maps), tmp_path / "out", {})
+    assert [case.id for case in mended.cases] == [expected_id, "c"]
+    written = (tmp_path / "out" / "cases.csv").read_bytes()
+    assert written.startswith(b"\xef\xbb\xbf") == (encoding == "utf-8-sig")
+    lines = written.decode(encoding).split(line_end)
+    assert lines[0] == delimiter.join(names)
+    assert lines[2:] == [delimiter.join(rows[2]).replace("liver;spleen", quote(delimiter)), ""]
+
+
+def quote(delimiter: str) -> str:
+    return '"liver;spleen"' if delimiter == ";" else "liver;spleen"
+
+
+def test_another_encoding(maps: Path) -> None:
+    maps.write_bytes(maps.read_text().replace("fine", "schön").encode("cp1252"))
+    with pytest.raises(UnreadableFileError, match=r"table in UTF-8.*CSV UTF-8"):
+        open_dataset(maps)
 
 
 def test_what_is_not_labelled_must_not_be_there(maps: Path, make: Any) -> None:

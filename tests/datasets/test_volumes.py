@@ -316,6 +316,20 @@ class TestDicom:
         expected[:, [0, 3]] = False
         np.testing.assert_array_equal(second, expected)
 
+    @pytest.mark.parametrize("name", ["IM{}", "1.2.840.113.{}", "CT.1.2.840.113.{}"])
+    def test_files_named_by_their_uids(self, root: Path, tmp_path: Path, name: str) -> None:
+        for number, path in enumerate(sorted((root / "images").rglob("*.dcm"))):
+            path.rename(path.parent / name.format(number))
+        (root / "images" / "a" / "notes.txt").write_text("no image")
+        (root / "images" / "texts").mkdir()
+        (root / "images" / "texts" / "notes.1").write_text("no image " * 40)
+        dataset = open_dataset(root)
+        assert [case.id for case in dataset.cases] == ["a", "b"]
+        assert said(dataset, "Skipped, as no part of the layout: images/texts.")
+        for case in dataset.cases:
+            pixels = np.load(tmp_path / f"{case.id}-pixels.npy")
+            assert read_image(case).shape == (1, *pixels.shape)
+
     @pytest.mark.parametrize("changed", [1, 0, 3])
     def test_there_and_back(self, root: Path, tmp_path: Path, make: Any, changed: int) -> None:
         dataset = open_dataset(root)

@@ -24,6 +24,7 @@ from maskmend.learning.losses import (
     channel_shares,
     plane_weights,
     soft_cross_entropy,
+    soft_dice_loss,
     weighted_mean,
 )
 from maskmend.learning.networks import build_network
@@ -89,6 +90,7 @@ def plain_loop(data: TrainingData, settings: TrainingSettings, batch: int) -> di
             targets = mean_of_known(known, part)
             pixels = soft_cross_entropy(logits.float(), targets, data.scheme.overlapping)
             loss = weighted_mean(pixels, part, weights)
+            loss = loss + soft_dice_loss(logits.float(), targets, part, data.scheme.overlapping)
             rate = min(1.0, (step + 1) / 20) * (0.5 + 0.5 * math.cos(math.pi * step / total))
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * rate

@@ -41,6 +41,7 @@ from maskmend.settings import TrainingSettings
 DISC = LabelScheme(("disc",), overlapping=True)
 CPU = Compute(torch.device("cpu"), threads=1)
 SHORT = TrainingSettings(
+    dice=0,
     size=32, epochs=4, least_steps=0, batch_size=2, learning_rate=0.05, averaging=0.3,
     select_after=0.5, doubt_ratio=1.0001, monitor_share=0.2,
 )  # fmt: skip
@@ -371,7 +372,7 @@ class TestWhichWeightsPredict:
         """A training that gets worse after a while: too fast, and of masks half wrong."""
         settings = TrainingSettings(
             size=32, epochs=8, least_steps=0, learning_rate=0.03, schedule="constant", averaging=0,
-            monitor_share=0.2, weights="best",
+            dice=0, monitor_share=0.2, weights="best",
         )  # fmt: skip
         folder = tmp_path_factory.mktemp("restless")
         train_network(discs(10, 5), settings, folder, SEED, CPU)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from maskmend.report.tables import Spread, Table, format_cell, markdown, plain, spread
+from maskmend.report.tables import Bold, Spread, Table, format_cell, markdown, plain, spread
 
 TABLE = Table(
     ("structure", "Dice", "pixels"),
@@ -59,6 +59,13 @@ def test_markdown() -> None:
 
 def test_markdown_keeps_a_bar_inside_its_cell() -> None:
     assert markdown(Table(("a",), [("x|y",)])).splitlines()[2] == "| x\\|y |"
+
+
+def test_a_bold_figure_keeps_its_column_to_the_right() -> None:
+    table = Table(["method", "Dice"], [["ours", Bold(Spread(0.9, 0.01, 3))], ["plain", 0.8]])
+    assert markdown(table) == (
+        "| method | Dice |\n| --- | ---: |\n| ours | **0.900±0.010** |\n| plain | 0.800 |\n"
+    )
 
 
 def test_plain_aligns_names_left_and_figures_right() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from maskmend.core import Decision, Finding
+from maskmend.core import IGNORED, Decision, Finding
 from maskmend.errors import RunMismatchError
 from maskmend.review.pixels import (
     CasePixels,
+    PlaneDigest,
     PlanePixels,
     Repaint,
     case_pixels,
@@ -136,3 +137,24 @@ def test_runs_that_overlap() -> None:
     assert not overlapping_runs(())
     assert not overlapping_runs(((0, 2, 1), (2, 1, 0)))
     assert overlapping_runs(((0, 3, 1), (2, 1, 0)))
+
+
+@pytest.mark.parametrize("step", [1, 7, 60, 1000])
+def test_the_digest_of_a_decision_is_that_of_the_whole_plane(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskmend.review.pixels.STEP", step)
+    rng = np.random.default_rng(step)
+    given = rng.integers(0, 3, (3, 4, 5)).astype(np.uint8)
+    given[1, 2] = IGNORED
+    digested = PlaneDigest(given)
+    assert digested.given == digest(given)
+    for count in range(1, 40):
+        where = np.sort(rng.choice(given.size, count, replace=False))
+        own = PlanePixels(where, np.ones(count, np.uint16), np.full(count, 2, np.uint8))
+        start, length = int(where[0]), min(count, given.size - int(where[0]))
+        for repaint in (Repaint(0, own), Repaint(0, runs=((start, length, 1),))):
+            wanted = digest(repainted(given, [repaint]))
+            assert digested.repainted(given, repaint) == wanted
+    assert digested.repainted(given, Repaint(0)) == digest(given)
+    assert digested.given == digest(given)

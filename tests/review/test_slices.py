@@ -157,4 +157,4 @@ def test_a_volume_of_any_kind_becomes_nifti(dtype: str) -> None:
     data = gzip.decompress(nifti_bytes(values, Grid((2, 3, 4), (3.0, 1.0, 0.5))))
     image = nib.Nifti1Image.from_bytes(data)
     np.testing.assert_array_equal(np.asarray(image.dataobj).T, values)
-    np.testing.assert_allclose(np.diag(image.affine), [0.5, 1.0, 3.0, 1.0])
+    np.testing.assert_allclose(np.diag(image.affine), [0.5, -1.0, -3.0, 1.0])

@@ -271,6 +271,29 @@ def test_the_crosshair_goes_where_it_is_asked_and_moves_by_key(tab: Tab) -> None
 
 
 @pytest.mark.slow
+def test_the_planes_lie_as_the_slices_of_the_page_do(tab: Tab) -> None:
+    """The ramp grows with the columns, which go from the patient's right to the left."""
+
+    def halves(**changes: Any) -> tuple[float, float]:
+        tab.show(given=None, suggested=None, at=[5, 6, 7], **changes)
+        tab.page.get_by_role("combobox").last.select_option(label="Axial")
+        shown = tab.picture()
+        picture = shown.sum(axis=2)[:, np.flatnonzero(shown.sum(axis=(0, 2)) > shown.shape[0])]
+        middle = picture.shape[1] // 2
+        return float(picture[:, :middle].mean()), float(picture[:, middle:].mean())
+
+    left, right = halves()
+    assert left < 0.8 * right
+    # the patient's left lies on the right, and the right arrow leads there
+    tab.page.locator("canvas").focus()
+    tab.page.keyboard.press("ArrowRight")
+    assert (tab.page.locator("output").text_content() or "").startswith("2.0, 1.0, 10.0 mm")
+    # nobody knows which side is which: the columns grow to the right, by the sign of the affine
+    left, right = halves(oriented=False)
+    assert right < 0.8 * left
+
+
+@pytest.mark.slow
 def test_hidden_it_leaves_nothing_and_can_be_shown_again(tab: Tab) -> None:
     for _ in range(20):
         # more often than a browser gives contexts

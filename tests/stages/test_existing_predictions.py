@@ -35,7 +35,7 @@ from maskmend.errors import (
 from maskmend.exporting.options import ExportOptions
 from maskmend.formats.seg_nrrd import create_segments
 from maskmend.settings import FlagSettings, Settings
-from maskmend.store import Run, Source
+from maskmend.store import DIGESTS, INSPECTED, Run, Source
 
 SHAPE = (6, 10, 14)
 AFFINE = np.diag([-0.5, -0.5, 3.0, 1.0])
@@ -453,13 +453,37 @@ def test_a_fault_in_one_case_leaves_it_out_and_in_all_is_raised(
         )  # fmt: skip
 
 
-def test_rows_that_do_not_sum_to_one_are_named(
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_a_case_whose_rows_do_not_sum_to_one_is_left_out(
+    source: Source, tmp_path: Path, arrays: Arrays, ending: str
+) -> None:
+    """They may stay where they are (.npy), or be copied into the run."""
+    arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
+    others = {name: array for name, array in arrays.items() if name not in NAMES[6:]}
+    # spoilt in the last pixel only, and everywhere
+    arrays[NAMES[6]][:, -1, -1, -1] *= np.float16(0.9)
+    arrays[NAMES[7]] *= np.float16(0.9)
+    run = audit(source, tmp_path, write_all(tmp_path / "p", arrays, ending))
+    assert [case.id for case in run.cases] == NAMES[:6]
+    assert [entry.case for entry in run.left_out] == NAMES[6:]
+    assert all("sum to 1" in entry.reason for entry in run.left_out)
+    again = Run.open(run.root)
+    assert again.left_out == run.left_out
+    without = stages.audit(
+        source, tmp_path / "without", SETTINGS, out_of_sample=True,
+        probabilities=write_all(tmp_path / "q", others, ending),
+    )  # fmt: skip
+    for name in ("counts.json", "masks.csv", "findings.csv"):
+        assert (run.root / name).read_bytes() == (without.root / name).read_bytes(), name
+
+
+def test_rows_that_do_not_sum_to_one_in_any_case(
     source: Source, tmp_path: Path, arrays: Arrays
 ) -> None:
-    arrays[NAMES[6]] = arrays[NAMES[6]] * np.float32(0.9)
+    spoilt = {name: array * np.float32(0.9) for name, array in arrays.items()}
     with pytest.raises(ProbabilityError, match="sum to 1") as caught:
-        audit(source, tmp_path, write_all(tmp_path / "p", arrays))
-    assert caught.value.case == NAMES[6]
+        audit(source, tmp_path, write_all(tmp_path / "p", spoilt))
+    assert caught.value.case == NAMES[0]
 
 
 def test_logits_in_some_cases_only_are_refused(
@@ -510,6 +534,11 @@ def test_axes_that_agree_far_better_the_other_way_are_refused(tmp_path: Path) ->
             continue
         with pytest.raises(GridMismatchError, match="agree far better"):
             stages.audit(where, run, SETTINGS, probabilities=where_to, out_of_sample=True)
+        # the same folder takes them once they are turned
+        turned = {name: np.ascontiguousarray(a.transpose(0, 3, 2, 1)) for name, a in stored.items()}
+        there = write_all(tmp_path / "turned", turned)
+        audited = stages.audit(where, run, SETTINGS, probabilities=there, out_of_sample=True)
+        assert len(audited.cases) == 4
 
 
 # -- in place, resumed, changed
@@ -552,10 +581,11 @@ def test_a_file_that_has_changed_is_refused(source: Source, tmp_path: Path, arra
 
 
 def files_of(run: Run) -> dict[str, bytes]:
+    """File -> bytes, without what is known of the data set's files, and their times."""
     return {
         path.relative_to(run.root).as_posix(): path.read_bytes()
         for path in sorted(run.root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path not in (run.root / INSPECTED, run.root / DIGESTS)
     }
 
 

@@ -134,13 +134,19 @@ def test_every_method_flags_what_it_flags_on_the_arrays(
     given = np.stack([run.read_given(case) for case in run.cases])
     probs = np.stack([run.read_probabilities(case) for case in run.cases])
     if method == "doubted_masks":
-        doubted = run.doubted()
+        doubted, replaced = run.doubted(), run.replaced()
         for case, flagged, labels, foreground in zip(run.cases, maps, given, probs, strict=True):
             for plane, name in enumerate(run.dataset.scheme.planes):
                 differs = (foreground[plane] > 0.5) != labels[plane]
-                np.testing.assert_array_equal(
-                    flagged[plane], differs if name in doubted[case.id] else False
-                )
+                if name not in doubted[case.id]:
+                    assert not flagged[plane].any()
+                elif name in replaced[case.id]:
+                    np.testing.assert_array_equal(flagged[plane], differs)
+                else:
+                    # moved: nearer to the prediction than it was, but not the prediction
+                    moved = flagged[plane] ^ labels[plane]
+                    left = moved.astype(bool) != (foreground[plane] > 0.5)
+                    assert 0 < left.sum() < differs.sum()
     else:
         for plane in range(3):
             expected = flag_errors(given[:, plane], probs[:, plane], method=method)

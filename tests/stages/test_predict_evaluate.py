@@ -25,12 +25,12 @@ from maskmend.store import Run, Source
 def test_predicted_masks_open_as_a_data_set_and_are_the_students(
     audited: Run, clean: Path, tmp_path: Path
 ) -> None:
-    left_out = stages.predict(audited, "hard", clean / "validation", tmp_path / "out")
+    left_out = stages.predict(audited, "believed", clean / "validation", tmp_path / "out")
     assert left_out == []
     found = open_dataset(tmp_path / "out")
     assert found.scheme == audited.dataset.scheme
     assert [case.id for case in found.cases] == ["validation_0000", "validation_0001"]
-    student = trainings.load(audited, "students/hard", None)
+    student = trainings.load(audited, "students/believed", None)
     for case in found.cases:
         source = clean / "validation" / "images" / case.image.name
         assert case.image.read_bytes() == source.read_bytes()
@@ -40,7 +40,7 @@ def test_predicted_masks_open_as_a_data_set_and_are_the_students(
 
 def test_a_bare_folder_of_images_will_do(audited: Run, clean: Path, tmp_path: Path) -> None:
     for name, images in (("pair", clean / "validation"), ("bare", clean / "validation" / "images")):
-        stages.predict(audited, "hard", images, tmp_path / name)
+        stages.predict(audited, "believed", images, tmp_path / name)
     bytes_of = [
         {p.relative_to(tmp_path / name): p.read_bytes() for p in (tmp_path / name).rglob("*.png")}
         for name in ("pair", "bare")
@@ -101,7 +101,7 @@ def test_a_bad_image_is_left_out_and_named_while_the_others_go_on(
     audited: Run, images: Path, tmp_path: Path, spoil: Callable[[Path], str]
 ) -> None:
     reason = spoil(images)
-    left_out = stages.predict(audited, "hard", images, tmp_path / "out")
+    left_out = stages.predict(audited, "believed", images, tmp_path / "out")
     assert [entry.case for entry in left_out] == ["bad"]
     assert "bad" in left_out[0].reason
     assert reason in left_out[0].reason
@@ -122,7 +122,7 @@ def test_images_and_data_set_are_never_predicted_into(
         (images, source), (images, source / "out"),
     ):  # fmt: skip
         with pytest.raises(LayoutError, match="outside of the images and the data set"):
-            stages.predict(audited, "hard", where, out)
+            stages.predict(audited, "believed", where, out)
     assert sorted(path for root in (images, pair) for path in root.rglob("*")) == before
     assert not (source / "out").exists()
 
@@ -132,7 +132,7 @@ def test_there_is_no_student_of_that_name_or_no_image(audited: Run, tmp_path: Pa
         stages.predict(audited, "nobody", audited.dataset.root, tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(LayoutError, match="a folder of images"):
-        stages.predict(audited, "hard", tmp_path / "empty", tmp_path / "out")
+        stages.predict(audited, "believed", tmp_path / "empty", tmp_path / "out")
 
 
 # -- evaluate

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.arrays.blocks import OVERSHOOT, ProbabilityKind
+from maskmend.arrays.bins import Bins
 from maskmend.arrays.confidence import ClassSums, ConfidentCounts
-from maskmend.arrays.kernels import HALF_BITS, Bins
 from maskmend.errors import ProbabilityError
 
 Counts = NDArray[np.int64]
@@ -28,52 +27,12 @@ NEVER = -np.inf
 
 _ALL = np.iinfo(np.int64).max
 
-# values of the histogram of one pass, and rows of candidates, that are held at most
-_HISTOGRAM_VALUES = 1 << 20
-_QUANTISED_VALUES = 1 << 22
-_MOST_BINS = 1 << 13
-_FEWEST_BINS = 1 << 9
+# rows of candidates that are held at most
 _CANDIDATE_ROWS = 1 << 20
 _FEWEST_ROWS = 1 << 10
-_MANTISSA = 52
-
-
-def key_step(kind: ProbabilityKind) -> int:
-    """Binary digits that the order key of a score never uses; see `Cuts.step`."""
-    return 0 if kind.work == np.float64 else 29
-
-
-def bins_for(kind: ProbabilityKind, slots: int) -> Bins:
-    """Bins as fine as `slots` histograms may have them together; exact where that is enough.
-
-    Floats below 2**-16 (float16: below the smallest) share the bin of zero.
-    """
-    room = max(min(_MOST_BINS, _HISTOGRAM_VALUES // max(slots, 1)), _FEWEST_BINS)
-    if kind.dtype.kind == "u":
-        bias = float(kind.scale + 1)
-        floor = _bits(bias)
-        finest = _MANTISSA - (kind.scale + 1).bit_length() + 1
-        top = _bits(bias + kind.scale)
-        room = max(room, _QUANTISED_VALUES // max(slots, 1))
-    elif kind.dtype == np.float16:
-        bias = 0.0
-        floor = _bits(2.0**-24) - (1 << HALF_BITS)
-        finest = HALF_BITS
-        top = _bits(1 + 1e-3)
-        room = max(room, _QUANTISED_VALUES // max(slots, 1))
-    else:
-        bias, floor, finest, top = 0.0, _bits(2.0**-16), 0, _bits(1 + 4 * OVERSHOOT)
-    shift = finest
-    while 2 * ((top - floor) >> shift) + 3 > room:
-        shift += 1
-    return Bins(
-        bias=bias,
-        floor=floor,
-        shift=shift,
-        middle=((top - floor) >> shift) + 1,
-        half=kind.dtype == np.float16,
-        exact=shift == finest and finest > 0,
-    )
+_STRETCH = 64
+# found candidates are merged once there are this many of them
+_MERGED_AT = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +155,34 @@ class Cuts:
         return combine(np.stack([slots.astype(np.int64), keys, kept]), np.ones(len(keys), np.int64))
 
 
+class Gathered:
+    """Candidates that one thread finds in a pass; not a value, but makes one."""
+
+    def __init__(self, cuts: Cuts) -> None:
+        self._cuts = cuts
+        self._merged = combine(np.zeros((3, 0), np.int64), np.zeros(0, np.int64))
+        self._found: list[tuple[NDArray[np.int32], Doubles, Counts]] = []
+
+    def add(self, slots: NDArray[np.int32], scores: Doubles, case: int) -> None:
+        """Pixels of a case: the slot and score of each, (n,)."""
+        if not len(slots):
+            return
+        self._found.append((slots, scores, np.full(len(slots), case)))
+        if sum(len(found) for found, _, _ in self._found) > _MERGED_AT:
+            self._merge()
+
+    def candidates(self) -> Candidates:
+        """All of them so far."""
+        self._merge()
+        return self._merged
+
+    def _merge(self) -> None:
+        if self._found:
+            slots, scores, cases = (np.concatenate(part) for part in zip(*self._found, strict=True))
+            self._merged = self._merged + self._cuts.candidates(slots, scores, cases)
+            self._found = []
+
+
 def no_cuts(slots: int) -> Cuts:
     """Cuts that take nothing, and of which nothing is open."""
     zero = np.zeros(slots, np.int64)
@@ -206,9 +193,7 @@ def no_cuts(slots: int) -> Cuts:
 
 def first_cuts(histogram: Counts, bins: Bins, targets: Counts, step: int) -> Cuts:
     """Cuts as far as the histogram tells.  targets: (slots,) pixels to take from each."""
-    upto = np.cumsum(histogram, axis=1)
-    need = np.minimum(targets, upto[:, -1])
-    place = (upto < need[:, None]).sum(axis=1)
+    need, place, before = _cut_bins(histogram, targets)
     row = np.arange(len(place))
     low, high = bins.bounds(place)
     some = need > 0
@@ -218,7 +203,7 @@ def first_cuts(histogram: Counts, bins: Bins, targets: Counts, step: int) -> Cut
             step=step,
             low=-(-order_key(np.where(some, low, NEVER)) >> step),
             high=order_key(np.where(some, high, NEVER)) >> step,
-            need=np.where(some, need - (upto[row, place] - inside), 0),
+            need=np.where(some, need - before, 0),
             inside=inside,
             shift=np.zeros_like(need),
             by_case=np.ones(len(need), bool),
@@ -226,6 +211,25 @@ def first_cuts(histogram: Counts, bins: Bins, targets: Counts, step: int) -> Cut
             last_need=np.zeros_like(need),
         )
     )
+
+
+def _cut_bins(histogram: Counts, targets: Counts) -> tuple[Counts, Counts, Counts]:
+    """Pixels to be taken from each slot, the bin that the last of them is in, those before it.
+
+    Adds up stretches of bins first: histograms are long, and looked at once a pass.
+    """
+    row, starts = np.arange(len(histogram)), np.arange(0, histogram.shape[1], _STRETCH)
+    stretches = np.add.reduceat(histogram, starts, axis=1)
+    upto = np.cumsum(stretches, axis=1)
+    need = np.minimum(targets, upto[:, -1])
+    stretch = (upto < need[:, None]).sum(axis=1)
+    before = upto[row, stretch] - stretches[row, stretch]
+    places = starts[stretch][:, None] + np.arange(_STRETCH)
+    there = places < histogram.shape[1]
+    counts = np.where(there, histogram[row[:, None], np.where(there, places, 0)], 0)
+    upto = before[:, None] + np.cumsum(counts, axis=1)
+    inner = (upto < need[:, None]).sum(axis=1)
+    return need, places[row, inner], upto[row, inner] - counts[row, inner]
 
 
 def narrowed(cuts: Cuts, found: Candidates) -> Cuts:
@@ -297,10 +301,6 @@ def from_order_key(keys: Counts) -> Doubles:
     keys = np.asarray(keys, dtype=np.int64)
     size = np.abs(keys).view(np.float64)
     return np.where(keys < 0, -size, size)
-
-
-def _bits(value: float) -> int:
-    return int(np.float64(value).view(np.int64))
 
 
 def _joined(one: Any, other: Any) -> Any:

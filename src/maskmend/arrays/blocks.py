@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.errors import GridMismatchError, MaskValueError, NotFiniteError, ProbabilityError
+from maskmend.errors import (
+    GridMismatchError,
+    MaskmendError,
+    MaskValueError,
+    NotFiniteError,
+    ProbabilityError,
+)
 
 SKIPPED = 255
 """What blocks have for an ignored label (so there can be at most 254 classes)."""
@@ -24,10 +30,10 @@ MAX_CLASSES = 254
 Labels = NDArray[np.integer[Any]]
 Probabilities = NDArray[Any]
 
-# smaller ones fit into nearer caches, but threads then wait for each other's interpreter lock
-_BLOCK_VALUES = 1 << 20
-# least pixels, and most of one class; of two that is half as many, from four on a quarter
-_BLOCK_PIXELS = (1 << 9, 1 << 19)
+# what NumPy works on at a time; smaller ones fit into nearer caches, but threads then wait for each
+# other's interpreter lock.  More than 2**16 pixels would not add up in 63 bits, at 2**46 units each
+_BLOCK_VALUES = 1 << 17
+_BLOCK_PIXELS = 1 << 9
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,6 @@ class ProbabilityKind:
 
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-SUMMABLE_PIXELS = 1 << 16
-"""Pixels whose probabilities add up in 63 bits, each in at most 2**46 units."""
 
 _KINDS = {
     "float16": ProbabilityKind(np.dtype(np.float16), 1, _FLOAT32, 1 << 46, 2e-3, 0.0),
@@ -182,19 +186,12 @@ class BlockReader:
         kind: ProbabilityKind,
         num_classes: int,
         ignore: int | None,
-        *,
-        contiguous: bool,
         widen: Callable[[Probabilities, Probabilities], None],
     ) -> None:
-        """contiguous: each block is one piece of memory, as the compiled kernels want it.
-
-        widen: writes (K, N) float16 to (K, N) float32.
-        """
-        low, high = _BLOCK_PIXELS
-        self.pixels = min(max(_BLOCK_VALUES // num_classes, low), high // min(num_classes, 4))
+        """widen: writes (K, N) float16 to (K, N) float32."""
+        self.pixels = max(_BLOCK_VALUES // num_classes, _BLOCK_PIXELS)
         self._kind = kind
         self._ignore = ignore
-        self._contiguous = contiguous
         self._widen = widen
         self._labels = np.empty(self.pixels, np.uint8)
         self._values = np.empty(num_classes * self.pixels, kind.work)
@@ -213,9 +210,7 @@ class BlockReader:
     def _given(self, labels: Labels) -> NDArray[np.uint8]:
         """Labels as bytes, ignored ones as K or more; shares memory where they are that already."""
         ignore = self._ignore
-        usable = labels.flags.writeable and labels.flags.c_contiguous
-        if labels.dtype == np.uint8 and usable and (ignore is None or ignore >= self._classes):
-            # the compiled kernels take no read-only array, such as one mapped from the disk
+        if labels.dtype == np.uint8 and (ignore is None or ignore >= self._classes):
             return labels.view(np.uint8)
         given = self._labels[: len(labels)]
         np.copyto(given, labels, casting="unsafe")
@@ -235,8 +230,7 @@ class BlockReader:
         if probs.dtype == np.float16 and probs.dtype.isnative:
             self._widen(probs, buffer)
             return buffer
-        native = probs.dtype == self._kind.work
-        if native and probs.strides[1] == probs.itemsize and not self._contiguous:
+        if probs.dtype == self._kind.work and probs.strides[1] == probs.itemsize:
             return probs
         np.copyto(buffer, probs)
         return buffer
@@ -286,18 +280,21 @@ def refuse_bad(block: Block, bounds: Bounds, case: str) -> None:
         good = np.abs(values.sum(axis=0) - bounds.whole) <= bounds.tolerance
         good &= ((values >= bounds.low) & (values <= bounds.high)).all(axis=0)
     bad = ~good & (block.labels < len(values))
-    if not bad.any():
-        return
-    pixel = values[:, np.flatnonzero(bad)[0]]
+    if bad.any():
+        raise bad_pixel(values[:, np.flatnonzero(bad)[0]], bounds, case)
+
+
+def bad_pixel(pixel: NDArray[np.floating[Any]], bounds: Bounds, case: str) -> MaskmendError:
+    """What to say of a pixel, (K,) in stored units, that holds no probabilities."""
     shown = f"{(pixel / bounds.whole).tolist()[:8]} in one pixel"
     if not np.isfinite(pixel).all():
-        raise NotFiniteError(
+        return NotFiniteError(
             case,
             expected="a probability for each class",
             got=shown,
             remedy="Mark pixels without a prediction as ignored.",
         )
-    raise ProbabilityError(
+    return ProbabilityError(
         case,
         expected="probabilities in [0, 1] that sum to 1"
         f" (within {bounds.tolerance / bounds.whole:.2g})",

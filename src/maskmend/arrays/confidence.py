@@ -13,12 +13,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.core import FloatArray
+if TYPE_CHECKING:
+    # read by people and mypy alone; loading it takes as long as judging a million pixels
+    from maskmend.core import FloatArray
+
 
 Counts = NDArray[np.int64]
 Rates = NDArray[np.float64]

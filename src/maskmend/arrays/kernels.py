@@ -1,109 +1,32 @@
-"""What is counted at each pixel, in plain NumPy.  `compiled` does the same with numba.
+"""What is counted at each pixel, in plain NumPy.  `maskmend.native` does the same in C.
 
 Every kernel takes one block: labels (N,) uint8, K or more where a pixel takes no part, probs
-(K, N) float32 or float64 in stored units.
-
-The score of a pixel given class i, the lower the likelier wrong, has K + 1 forms:
-
-    column j != i   p_i - p_j      margin against class j   (prune_by_noise_rate)
-    column i        p_i            self-confidence          (prune_by_class, low_self_confidence)
-    column K        p_i - max p_j  margin against the rest  (low_normalized_margin)
-
-rounded once, in the dtype of the block (float16 values: to float16).  slots, (K, K + 1) int32,
-names the ranking in which each given class and column takes part, -1 for none; column K is used
-alone.
+(K, N) float32 or float64 in stored units.  Scores and slots as in `plan`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maskmend.core import BoolArray
+from maskmend.arrays.bins import HALF_BITS, Bins
+from maskmend.arrays.plan import Cutoffs, Rule, Slots
+
+if TYPE_CHECKING:
+    # read by people and mypy alone; loading it takes as long as judging a million pixels
+    from maskmend.core import BoolArray
 
 Floats = NDArray[np.floating[Any]]
 Given = NDArray[np.uint8]
-Slots = NDArray[np.int32]
 Counts = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 
-HALF_BITS = 42
-"""Bits of a float64 mantissa that float16 has not."""
-
 # a row this long is counted quicker by bincount than by add.at
 _LONG = 1024
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Order-preserving histogram bins of a score s, computed on float64 bits.
-
-    bin = middle +- (max(bits(|s| + bias) - floor, 0) >> shift), with the sign of s.
-    A bias above every |s| makes the bins equally wide; without it they are as fine as floats.
-    half: the score is first rounded to float16.  exact: no bin holds two values of the score.
-    """
-
-    bias: float
-    floor: int
-    shift: int
-    middle: int
-    half: bool
-    exact: bool
-
-    @property
-    def count(self) -> int:
-        return 2 * self.middle + 1
-
-    def bounds(self, index: Counts) -> tuple[Doubles, Doubles]:
-        """Lowest and highest score of each bin."""
-        distance = np.abs(index - self.middle)
-        near = self._score(self.floor + (distance << self.shift))
-        far = self._score(self.floor + ((distance + 1) << self.shift) - 1)
-        if self.exact:
-            far = near = np.where(distance == 0, 0.0, near)
-        low = np.where(index > self.middle, near, -far)
-        high = np.where(index < self.middle, -near, far)
-        return low, high
-
-    def _score(self, bits: Counts) -> Doubles:
-        return np.asarray(bits, dtype=np.int64).view(np.float64) - self.bias
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which pixels a method flags, as numbers that a kernel can follow.
-
-    ranking: 0 none, 1 self-confidence, 2 margins, 3 both of them, 4 slot 0 for all classes.
-    confident: 0 unused, 1 alone, 2 and the ranking, 3 or the ranking.  doubted: only pixels whose
-    given class is not the most probable one.
-    """
-
-    ranking: int
-    confident: int
-    doubted: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Cutoffs:
-    """Least probability, (K,) in stored units, that is confident, and which classes exist.
-
-    slack: what the given class is raised by before the most probable class is sought.
-    """
-
-    least: Floats
-    present: BoolArray
-    slack: float
-
-
-def prepare(slots: Slots) -> Slots:
-    """What the kernels of this module want as slots; made once a pass."""
-    return slots
 
 
 def widen(halves: NDArray[np.float16], values: Floats) -> None:
@@ -128,15 +51,10 @@ def all_good(probs: Floats, low: float, high: float, whole: float, tolerance: fl
         return bool((sums <= tolerance).all() and probs.min() >= low and probs.max() <= high)
 
 
-def sum_given(
-    labels: Given, probs: Floats, start: int, scale: float, sizes: Counts, sums: Counts
-) -> None:
-    """Add pixels and whole units of self-confidence of each class to sizes and sums, (K,).
-
-    labels: (n,), of the pixels of probs, (K, N), from `start` on.
-    """
+def sum_given(labels: Given, probs: Floats, scale: float, sizes: Counts, sums: Counts) -> None:
+    """Add pixels and whole units of self-confidence of each class to sizes and sums, (K,)."""
     for k in range(len(probs)):
-        own = probs[k, start : start + len(labels)][labels == k].astype(np.float64)
+        own = probs[k][labels == k].astype(np.float64)
         own *= scale
         sizes[k] += own.size
         sums[k] += own.astype(np.int64).sum()
@@ -363,25 +281,3 @@ def _taken(score: Floats, cut: np.float64, left: Counts) -> BoolArray:
     taken[ties] = True
     left[0] -= len(ties)
     return taken
-
-
-def load(engine: str, work: int) -> ModuleType:
-    """The kernels to use: this module, or `compiled` where numba pays.
-
-    engine: "numpy", "numba", or "auto".  work: probabilities to be read.  Importing numba takes a
-    second, and compiling half a minute the first time of all; "auto" spends that only on enough
-    work, or when it has been spent already.  Without numba it is NumPy.  The result is the same.
-    """
-    import sys
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    here = sys.modules[__name__]
-    if engine == "numpy" or find_spec("numba") is None:
-        return here
-    if engine == "auto" and work < _MUCH_WORK and "numba" not in sys.modules:
-        return here
-    return import_module("maskmend.arrays.compiled")
-
-
-_MUCH_WORK = 1 << 24

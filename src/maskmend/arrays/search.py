@@ -11,22 +11,15 @@ process, of many, and of a cluster alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskmend.arrays import kernels
-from maskmend.arrays.accumulate import (
-    Counts,
-    Cuts,
-    Tally,
-    bins_for,
-    first_cuts,
-    key_step,
-    narrowed,
-    no_cuts,
-)
+from maskmend.arrays.accumulate import Counts, Cuts, Tally, first_cuts, narrowed, no_cuts
+from maskmend.arrays.bins import Bins, bins_for, key_step
 from maskmend.arrays.blocks import (
     MAX_CLASSES,
     Labels,
@@ -44,10 +37,13 @@ from maskmend.arrays.confidence import (
     error_counts,
     statistics,
 )
-from maskmend.arrays.kernels import Bins, Cutoffs, Rule, Slots
-from maskmend.arrays.passes import Counter, Memory, PassPlan
-from maskmend.core import BoolArray
+from maskmend.arrays.passes import ENGINES, Counter, Sweep, sweeps
+from maskmend.arrays.plan import Cutoffs, PassPlan, Rule, Slots
 from maskmend.errors import SettingsError
+
+if TYPE_CHECKING:
+    # read by people and mypy alone; loading it takes as long as judging a million pixels
+    from maskmend.core import BoolArray
 
 _RULES = {
     "confident_joint": Rule(ranking=0, confident=1, doubted=True),
@@ -73,7 +69,8 @@ class ErrorSearch:
 
     ignore: label of pixels that take no part.  with_statistics: also count what `statistics`
     needs, where the method itself does not.  fixed_thresholds: (K,), instead of the mean
-    self-confidence of each class.  engine: "auto", "numpy" or "numba", with the same result.
+    self-confidence of each class.  engine: "numpy", "native" (the compiled
+    kernels) or "auto" (those, or NumPy where there are none), with the same result.
 
     The rest is what the passes found: sums, histogram, confident, cuts.
     """
@@ -93,7 +90,7 @@ class ErrorSearch:
     def __post_init__(self) -> None:
         """SettingsError for an unknown method or engine, ProbabilityError for a dtype."""
         _one_of("method", self.method, METHODS)
-        _one_of("engine", self.engine, ("auto", "numpy", "numba"))
+        _one_of("engine", self.engine, ENGINES)
         if not 2 <= self.num_classes <= MAX_CLASSES:
             raise SettingsError(
                 "num_classes",
@@ -104,7 +101,7 @@ class ErrorSearch:
         object.__setattr__(self, "dtype", np.dtype(self.dtype))
         probability_kind(self.dtype)
 
-    @property
+    @cached_property
     def kind(self) -> ProbabilityKind:
         return probability_kind(self.dtype)
 
@@ -155,7 +152,7 @@ class ErrorSearch:
 
         case: its place in the order of cases, the same in every pass; ties go by it.
         """
-        counter = self.counter(probs.size)
+        counter = self.counter()
         counter.add_case(labels, probs, class_axis, case, f"case {case}")
         return counter.tally()
 
@@ -194,18 +191,23 @@ class ErrorSearch:
         flagged = np.zeros(labels.size, dtype=bool)
         # a method that counts nothing has not met the dtype before
         search = self if self.sums is not None else replace(self, dtype=probs.dtype)
-        counter = search.counter(probs.size)
+        counter = search.counter()
         counter.mark_case(labels, probs, class_axis, case, f"case {case}", flagged)
         return flagged.reshape(labels.shape)
 
-    def counter(self, work: int, memory: Memory | None = None) -> Counter:
-        """A counter for the pass under way.
+    def counter(self) -> Counter:
+        """A counter for the pass under way; SettingsError without the kernels asked for."""
+        return Counter(self._plan, self._sweeps())
 
-        work: probabilities that it is about to read.  memory: what earlier passes of the same
-        thread remember of the same arrays.
-        """
-        return Counter(self._plan(), kernels.load(self.engine, work), memory)
+    def __getstate__(self) -> dict[str, Any]:
+        """What was found alone travels; the plan follows from it."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
+    @cached_property
+    def _sweeps(self) -> Callable[[], Sweep]:
+        return sweeps(self._plan, self.engine)
+
+    @cached_property
     def _plan(self) -> PassPlan:
         slots = self._slots()
         bins = self._bins(slots)

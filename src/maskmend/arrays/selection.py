@@ -32,22 +32,27 @@ pixel; equal remainders round in a fixed order; normalized margins are not round
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
-from multiprocessing import cpu_count
 from operator import add
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from maskmend import native
 from maskmend.arrays.accumulate import Tally
 from maskmend.arrays.blocks import Labels, Probabilities, Run, split_runs
 from maskmend.arrays.confidence import Statistics
-from maskmend.arrays.passes import Counter, Memory
+from maskmend.arrays.passes import Counter
+from maskmend.arrays.plan import Memory
 from maskmend.arrays.search import METHODS, ErrorSearch, least_passes
-from maskmend.core import BoolArray
 from maskmend.errors import SettingsError
+
+if TYPE_CHECKING:
+    # read by people and mypy alone; loading it takes as long as judging a million pixels
+    from maskmend.core import BoolArray
 
 __all__ = [
     "METHODS",
@@ -59,14 +64,18 @@ __all__ = [
     "search_cases",
 ]
 
+# probabilities that are worth a thread's attention
 _PIECE_VALUES = 1 << 19
+# enough of them that all threads are done at the same time
+_PIECES_PER_WORKER = 8
 # more of them wait for the memory, and each has a histogram of its own
 _MOST_THREADS = 8
 
-# bytes of undecided pixels that all threads together remember from one pass to the next
-_MEMORY = 22 << 20
+# bytes of undecided pixels that are remembered from one pass to the next
+_MEMORY = 28 << 20
 
 CaseArrays = tuple[Labels, Probabilities]
+Result = TypeVar("Result")
 
 
 def flag_errors(
@@ -84,40 +93,65 @@ def flag_errors(
     labels: (*S,) integers 0..K-1, K up to 254, in which `ignore` marks pixels that take no part.
     probs: out-of-sample, float16/32/64 in [0, 1] or uint8/uint16 with 255/65535 for 1; their K
     classes lie along class_axis, (K, *S) by default and (*S, K) for -1; or (*S,) alone, the
-    foreground of two classes.  method: one of METHODS.  engine: "auto", "numpy" or "numba".
+    foreground of two classes.  method: one of METHODS.  engine: "auto", "numpy" or "native".
     workers: threads, by default one a processor up to 8; any number gives the same result.
     Returns (*S,) bool.  Memory beyond the result does not grow with the number of pixels.
 
     MaskValueError, GridMismatchError, NotFiniteError, ProbabilityError for bad input;
-    SettingsError for an unknown method.  Zhang et al., MICCAI 2020; JAIR 2021.
+    SettingsError for an unknown method, and for "native" where nothing was compiled.
+    Zhang et al., MICCAI 2020; JAIR 2021.
     """
     runs = list(split_runs(labels, probs, class_axis=class_axis))
     num_classes = 2 if probs.shape == labels.shape else probs.shape[class_axis]
     search = ErrorSearch(num_classes, probs.dtype, method, ignore=ignore, engine=engine)
     flagged = np.zeros(labels.size, dtype=bool)
-    pieces = list(_pieces(runs, flagged, num_classes))
-    threads_wanted = min(cpu_count(), _MOST_THREADS) if workers is None else workers
+    threads_wanted = min(native.processors(), _MOST_THREADS) if workers is None else workers
+    pieces = list(_pieces(runs, flagged, max(threads_wanted, 1)))
     workers = max(min(threads_wanted, len(pieces)), 1)
-    shares = [_Share(pieces[k::workers], Memory(_MEMORY // workers)) for k in range(workers)]
 
-    def count(share: _Share) -> Tally:
-        counter = search.counter(probs.size, share.memory)
-        for piece in share.pieces:
-            counter.add_run(piece.run, piece.place, "labels")
+    def count(share: Iterator[_Piece]) -> Tally:
+        counter = search.counter()
+        for piece in share:
+            counter.add_run(piece.run, piece.place, "labels", piece.memory)
         return counter.tally()
 
-    def mark(share: _Share) -> None:
-        counter = search.counter(probs.size, share.memory)
-        for piece in share.pieces:
+    def mark(share: Iterator[_Piece]) -> None:
+        counter = search.counter()
+        for piece in share:
             left = counter.ties_left(piece.place)
-            counter.mark_run(piece.run, left, piece.place, "labels", piece.flagged)
+            counter.mark_run(piece.run, left, "labels", piece.flagged, piece.memory)
 
-    with ThreadPoolExecutor(workers) as threads:
-        while not search.ready:
-            search = search.advance(reduce(add, threads.map(count, shares)))
-        for _ in threads.map(mark, shares):
-            pass
+    while not search.ready:
+        search = search.advance(reduce(add, _on_threads(count, pieces, workers)))
+    _on_threads(mark, pieces, workers)
     return flagged.reshape(labels.shape)
+
+
+def _on_threads(
+    work: Callable[[Iterator[_Piece]], Result], pieces: Sequence[_Piece], count: int
+) -> list[Result]:
+    """What work returns on each of `count` threads, which share the pieces between them.
+
+    Each takes the next piece when it is done with one.  The first error of any is raised.
+    (`concurrent.futures` takes longer to import than a million pixels to judge.)
+    """
+    shared, results, errors = iter(pieces), [], []
+
+    def run() -> None:
+        try:
+            results.append(work(shared))
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [Thread(target=run) for _ in range(count - 1)]
+    for thread in threads:
+        thread.start()
+    run()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,22 +161,18 @@ class _Piece:
     place: int
     run: Run
     flagged: BoolArray
-
-
-@dataclass(frozen=True, eq=False)
-class _Share:
-    """What one thread works on in every pass."""
-
-    pieces: Sequence[_Piece]
     memory: Memory
 
 
-def _pieces(runs: Iterable[Run], flagged: BoolArray, num_classes: int) -> Iterator[_Piece]:
-    length, start, place = max(_PIECE_VALUES // num_classes, 1), 0, 0
+def _pieces(runs: Sequence[Run], flagged: BoolArray, workers: int) -> Iterator[_Piece]:
+    start, place = 0, 0
     for run in runs:
+        values = len(flagged) * run.num_classes // (workers * _PIECES_PER_WORKER)
+        length = max(values, _PIECE_VALUES) // run.num_classes + 1
         for first in range(0, len(run), length):
             part = run.part(first, first + length)
-            yield _Piece(place, part, flagged[start : start + len(part)])
+            memory = Memory(_MEMORY * len(part) // len(flagged))
+            yield _Piece(place, part, flagged[start : start + len(part)], memory)
             start, place = start + len(part), place + 1
 
 
@@ -242,7 +272,6 @@ class ErrorFinder:
             engine=engine,
         )
         self._class_axis = class_axis
-        self._work = 0
         self._counter: Counter | None = None
         self._merged: Tally | None = None
 
@@ -263,9 +292,8 @@ class ErrorFinder:
     def update(self, labels: Labels, probs: Probabilities, *, case: int) -> None:
         """Count one case in the pass under way."""
         self._adopt(probs)
-        self._work += probs.size
         if self._counter is None:
-            self._counter = self._search.counter(self._work)
+            self._counter = self._search.counter()
         self._counter.add_case(labels, probs, self._class_axis, case, f"case {case}")
 
     def merge(self, other: ErrorFinder) -> None:

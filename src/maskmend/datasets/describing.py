@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from maskmend import files
 from maskmend.core import Dataset, Description
 from maskmend.datasets.found import resolve
 from maskmend.datasets.places import place_of, target_of
+from maskmend.datasets.sheets import read_sheet
 from maskmend.datasets.tree import NAMES
 from maskmend.datasets.values import has_free_values, read_class_names
 
@@ -151,19 +150,12 @@ def _renamed_cell(cell: str, renamed: Mapping[str, str]) -> str:
 
 def _table_for_copy(dataset: Dataset, description: Description) -> bytes | None:
     """A CSV with the rows and the paths that a copy holds; None where the source's own does."""
-    text = files.read_bytes(description.file).decode("utf-8-sig")
-    header, *rows = csv.reader(io.StringIO(text, newline=""))
-    names = [name.strip() for name in header]
+    sheet = read_sheet(description.file)
     held = _Held.of(dataset, description.file)
-    kept = [row for row in rows if held.has(dict(zip(names, row, strict=False)))]
-    if len(kept) == len(rows) and not description.renamed:
+    kept = [row for row in sheet.rows if held.has(dict(zip(sheet.names, row, strict=True)))]
+    if len(kept) == len(sheet.rows) and not description.renamed:
         return None
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    for row in kept:
-        writer.writerow([_renamed_cell(cell, description.renamed) for cell in row])
-    return out.getvalue().encode()
+    return sheet.content([_renamed_cell(cell, description.renamed) for cell in row] for row in kept)
 
 
 def _write_class_names(dataset: Dataset, out_root: Path) -> None:

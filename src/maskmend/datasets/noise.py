@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from maskmend.arrays.corruption import Corruption, Noise, sample_corruptions
+from maskmend.arrays.corruption_presets import OTHERS, preset_of
 from maskmend.core import Case, Dataset
 from maskmend.datasets.images import read_grid
 from maskmend.datasets.labels import read_labels
@@ -15,29 +16,38 @@ from maskmend.errors import SettingsError
 
 
 def plan_noise(
-    dataset: Dataset, preset: str, alpha: Mapping[str, float],
+    dataset: Dataset, preset: str, alpha: Mapping[str, float] | None,
     beta: Mapping[str, tuple[int, int]], splits: tuple[str, ...],
 ) -> dict[str, Noise]:  # fmt: skip
     """What is drawn for each structure.
 
-    alpha: structure -> share of masks hit; the key "" holds for all others.  beta: structure ->
-    radii in pixels; by default a quarter to four tenths of the radius of a disc as large as the
-    structure is in the median (much as the published radii are for JSRT).
-    Raises SettingsError for a structure that the data set does not have.
+    alpha: structure -> share of masks hit; the key "" holds for all others, which without it are
+    left alone.  None: the preset's own share.  beta: structure -> radii in pixels (or numbers of
+    steps, of Markov noise); the key "" holds for all others.  By default what the preset states;
+    if it states nothing, so many radii of a disc as large as the structure is in the median
+    (`Preset.size`; a quarter to four tenths, much as the published radii are for JSRT).
+    Raises SettingsError for a structure that the data set does not have, and for an unknown
+    preset.
     """
     structures = dataset.scheme.structures
-    for name in {*alpha, *beta} - {"", *structures}:
+    for name in {*(alpha or {}), *beta} - {OTHERS, *structures}:
         raise SettingsError(
             name, expected=f"one of the structures {', '.join(structures)}", got=name,
             remedy="Name a structure of this data set.",
         )  # fmt: skip
-    missing = [name for name in structures if name not in beta]
-    proposed = _proposed_beta(dataset, missing, splits) if missing else {}
+    protocol = preset_of(preset)
+    shares = {OTHERS: protocol.alpha} if alpha is None else alpha
+    stated = {
+        name: beta.get(name) or beta.get(OTHERS) or protocol.published_beta(name)
+        for name in structures
+    }
+    missing = [name for name in structures if stated[name] is None]
+    proposed = _proposed_beta(dataset, missing, splits, protocol.size) if missing else {}
     axes = len(read_grid(dataset.cases[0]).shape)
     return {
         name: Noise(
-            preset, alpha.get(name, alpha.get("", 0.0)), beta.get(name) or proposed[name], axes,
-            tuple(other for other in structures if other != name),
+            preset, shares.get(name, shares.get(OTHERS, 0.0)), stated[name] or proposed[name],
+            axes, tuple(other for other in structures if other != name),
         )
         for name in structures
     }  # fmt: skip
@@ -48,14 +58,22 @@ def sample_noise(
 ) -> tuple[Corruption, ...]:
     """The errors of all structures, each from a generator of its own.
 
-    So the errors of one structure do not depend on which others there are.
+    So the errors of one structure do not depend on which others there are.  An annotator who
+    makes all errors of a preset is given cases instead of masks, the same for each structure:
+    the share alpha of all cases, of which those without a label of the structure have no error.
     """
     cases = _cases(dataset, splits)
     drawn: list[Corruption] = []
     for name, kind in noise.items():
         labelled = [case.id for case in cases if _is_labelled(dataset, case, name)]
-        rng = np.random.default_rng([seed, *name.encode()])
-        drawn += sample_corruptions(labelled, name, kind, rng)
+        if preset_of(kind.preset).annotator:
+            rng = np.random.default_rng([seed, *b"annotator"])
+            habit = sample_corruptions([case.id for case in cases], name, kind, rng)
+            mine = set(labelled)
+            drawn += [corruption for corruption in habit if corruption.case in mine]
+        else:
+            rng = np.random.default_rng([seed, *name.encode()])
+            drawn += sample_corruptions(labelled, name, kind, rng)
     return tuple(drawn)
 
 
@@ -89,7 +107,7 @@ def _is_labelled(dataset: Dataset, case: Case, structure: str) -> bool:
 
 
 def _proposed_beta(
-    dataset: Dataset, structures: list[str], splits: tuple[str, ...]
+    dataset: Dataset, structures: list[str], splits: tuple[str, ...], size: tuple[float, float]
 ) -> dict[str, tuple[int, int]]:
     sizes: dict[str, list[int]] = {name: [] for name in structures}
     for case in _cases(dataset, splits):
@@ -97,17 +115,17 @@ def _proposed_beta(
         axes = labels.ndim - 1
         for name in structures:
             judged = ~dataset.scheme.ignored_mask(labels, name)
-            size = int((dataset.scheme.structure_mask(labels, name) & judged).sum())
-            if size:
-                sizes[name].append(size)
-    return {name: _radii(sizes[name], axes) for name in structures}
+            pixels = int((dataset.scheme.structure_mask(labels, name) & judged).sum())
+            if pixels:
+                sizes[name].append(pixels)
+    return {name: _radii(sizes[name], axes, size) for name in structures}
 
 
-def _radii(sizes: list[int], axes: int) -> tuple[int, int]:
+def _radii(sizes: list[int], axes: int, size: tuple[float, float]) -> tuple[int, int]:
     if not sizes:
         return (1, 2)
     # radius of the ball with that content
     unit = math.pi ** (axes / 2) / math.gamma(axes / 2 + 1)
     radius = (float(np.median(sizes)) / unit) ** (1 / axes)
-    low = max(1, round(0.25 * radius))
-    return (low, max(low + 1, round(0.4 * radius)))
+    low = max(1, round(size[0] * radius))
+    return (low, max(low + 1, round(size[1] * radius)))

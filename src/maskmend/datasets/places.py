@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from maskmend import files, formats
@@ -65,11 +65,13 @@ def parts_of(dataset: Dataset, file: Path) -> Iterator[tuple[Path, Path]]:
             )
 
 
-def dataset_digest(dataset: Dataset) -> str:
+def dataset_digest(
+    dataset: Dataset, sha256_of: Callable[[Path], bytes] = files.sha256_of
+) -> str:  # fmt: skip
     """SHA-256, in hexadecimal, of the names and contents of all files in use.
 
     Of all channels, all files of a series, all masks and the files that describe the data set.
-    Where the data set lies and when its files were written do not matter.
+    Where the data set lies and when its files were written do not matter.  sha256_of: of a file.
     """
     sources = {file for case in dataset.cases for file in (*case.images, *case.masks.values())}
     used = {part: place for file in sources for part, place in parts_of(dataset, file)}
@@ -77,5 +79,5 @@ def dataset_digest(dataset: Dataset) -> str:
         used[description.file] = place_of(dataset, description.file)
     digest = hashlib.sha256()
     for name, file in sorted((place.as_posix(), file) for file, place in used.items()):
-        digest.update(name.encode() + b"\0" + files.sha256_of(file))
+        digest.update(name.encode() + b"\0" + sha256_of(file))
     return digest.hexdigest()

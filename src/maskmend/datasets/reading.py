@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from maskmend.datasets.checks import (
     inspect,
 )
 from maskmend.datasets.found import LABEL_MAP, LABEL_MAPS, Draft, Found
+from maskmend.datasets.inspected import NOTHING, Records, recall, record_of
 from maskmend.datasets.layouts import class_names, find_layout, known_layouts, stated_ignore
 from maskmend.datasets.summary import (
     describe_cases,
@@ -50,6 +52,7 @@ def open_dataset(
     group_pattern: str | None = None,
     classes: Mapping[str, int] | None = None,
     splits: str | Path | None = None,
+    inspected: Records = NOTHING,
 ) -> Dataset:
     """The cases of a data set, checked one by one; what was recognised is in `understood`.
 
@@ -59,14 +62,17 @@ def open_dataset(
     data set states, or each case its own.  classes: class -> stored value in label maps, before
     any labels.json.  splits: a splits_final.json of nnU-Net; by default the one beside
     dataset.json, or of the same data set in the folder that the variable nnUNet_preprocessed names.
+    inspected: what an earlier opening found (`Dataset.inspected`): of a case whose files have not
+    changed since, they are not read again.
 
     A case with a fault is in `left_out`, the others go on.  Raises MissingFileError, LayoutError
     (no usable case), SettingsError, UnreadableFileError, MaskValueError (too many classes).
     """
     found = find_layout(Path(root), None if splits is None else Path(splits))
     return examine(
-        found, ignore_value=ignore_value, group_pattern=group_pattern, classes=classes
-    ).dataset
+        found, ignore_value=ignore_value, group_pattern=group_pattern, classes=classes,
+        inspected=inspected,
+    ).dataset  # fmt: skip
 
 
 def examine(
@@ -75,12 +81,18 @@ def examine(
     ignore_value: int | None = None,
     group_pattern: str | None = None,
     classes: Mapping[str, int] | None = None,
+    inspected: Records = NOTHING,
     listener: Listener = QUIET,
 ) -> Examined:
     """Read and check every file of what a layout found.  Settings and errors as `open_dataset`."""
     ignore_value = stated_ignore(found, ignore_value)
     names = class_names(found, classes, ignore_value)
-    whole, faults, layered = _inspect_all(found, group_pattern, listener)
+    whole, faults, records = _inspect_all(found, _groups(found.drafts, group_pattern), inspected,
+                                          listener)  # fmt: skip
+    check_channels(whole, faults, found.channels)
+    check_axes(whole, faults)
+    layered = check_kinds(found, whole, faults)
+    whole = [each for each in whole if each.layered == layered]
     recognition = _recognise(found, whole, layered, names, ignore_value)
     _check_labelled(whole, recognition, faults)
     left_out = _left_out(faults, recognition)
@@ -110,6 +122,7 @@ def examine(
         label_maps=found.label_maps,
         descriptions=found.descriptions,
         places=found.places,
+        inspected=records,
     )
     return Examined(dataset, tuple(usable))
 
@@ -141,21 +154,23 @@ def _bad_pattern(got: str) -> SettingsError:
 
 
 def _inspect_all(
-    found: Found, group_pattern: str | None, listener: Listener
-) -> tuple[list[Inspection], Faults, bool]:
-    """The cases whose files are readable, what is wrong with each, whether masks are segments."""
-    groups = _groups(found.drafts, group_pattern)
+    found: Found, groups: Mapping[str, str], inspected: Records, listener: Listener
+) -> tuple[list[Inspection], Faults, Records]:
+    """The cases whose files are readable, what is wrong with each, and what to keep of them."""
     faults: Faults = {draft.id: [] for draft in found.drafts}
-    whole = []
+    whole, records = [], {}
     for done, draft in enumerate(found.drafts, start=1):
-        inspection = inspect(found, draft, groups[draft.id], faults[draft.id])
+        record, began = inspected.get(draft.id), time.time_ns()
+        inspection = recall(record, found, draft, groups[draft.id])
+        if inspection is None:
+            inspection = inspect(found, draft, groups[draft.id], faults[draft.id])
+            record = None if inspection is None else record_of(found, inspection, began)
         if inspection is not None:
             whole.append(inspection)
+        if record is not None:
+            records[draft.id] = record
         listener.case("read", done, len(found.drafts))
-    check_channels(whole, faults, found.channels)
-    check_axes(whole, faults)
-    layered = check_kinds(found, whole, faults)
-    return [each for each in whole if each.layered == layered], faults, layered
+    return whole, faults, records
 
 
 def _recognise(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +10,10 @@ from typing import Any
 from maskmend.core import Description
 from maskmend.datasets.describing import split_cell
 from maskmend.datasets.found import LABEL_MAP, SPLITS, Draft, Found, Places, ids_of_files, resolve
+from maskmend.datasets.sheets import IMAGE_COLUMNS, read_names, read_sheet
 from maskmend.datasets.tree import shorten
-from maskmend.errors import MaskmendError, SettingsError, UnreadableFileError
-from maskmend.files import read_bytes, read_csv, read_json
+from maskmend.errors import SettingsError, UnreadableFileError
+from maskmend.files import read_json
 
 TREE = """\
   NAME.csv                       case,image,label,group,split,labelled; a row a case, paths relative
@@ -30,8 +29,8 @@ SPLIT_NAMES = {"train": "training", "tr": "training", "val": "validation", "vali
 def find_table(file: Path) -> Found:
     """The data set of a table.
 
-    CSV in UTF-8 with a header, or a JSON list of objects.  Columns, of which only `image` (or
-    `image_0`) and `label` (or one `label:NAME`) must be there:
+    CSV in UTF-8 with a header (commas, semicolons or tabs), or a JSON list of objects.  Columns,
+    of which only `image` (or `image_0`) and `label` (or one `label:NAME`) must be there:
 
     - image: the file, or the folder of a DICOM series; several channels as `a.nii;b.nii`, or in
       the columns image_0, image_1, ...
@@ -81,13 +80,12 @@ def is_table(content: Any) -> bool:
 def has_columns(file: Path) -> bool:
     """Whether a CSV file has a column for images and one for labels."""
     try:
-        text = read_bytes(file).decode("utf-8-sig")
-        header = next(csv.reader(io.StringIO(text, newline="")), [])
-    except (MaskmendError, UnicodeDecodeError, csv.Error):
+        header = read_names(file)
+    except UnreadableFileError:
         # some other file; where it is meant, the user names it
         return False
     labels = any(name == "label" or name.startswith(PLANE) for name in header)
-    return labels and ("image" in header or "image_0" in header)
+    return labels and any(name in header for name in IMAGE_COLUMNS)
 
 
 def _records(file: Path) -> list[dict[str, str]]:
@@ -98,16 +96,10 @@ def _records(file: Path) -> list[dict[str, str]]:
             raise _bad(file, "a list of objects with an image each", type(content).__name__)
         rows: Iterable[Mapping[str, Any]] = content
     else:
-        rows = read_csv(file)
-    records = []
-    for number, row in enumerate(rows, start=1):
-        if None in row or (None in row.values() and file.suffix.lower() != ".json"):
-            raise UnreadableFileError(
-                str(file), expected="as many cells in every row as in the header",
-                got=f"another number in row {number}", remedy="Correct the row.",
-            )  # fmt: skip
-        cells = {name.strip().removeprefix("\ufeff"): _cell(value) for name, value in row.items()}
-        records.append({name: cell for name, cell in cells.items() if cell})
+        sheet = read_sheet(file)
+        rows = [dict(zip(sheet.names, row, strict=True)) for row in sheet.rows]
+    cells = [{name.strip(): _cell(value) for name, value in row.items()} for row in rows]
+    records = [{name: cell for name, cell in row.items() if cell} for row in cells]
     if not records:
         raise _bad(file, "a row for each case", "no row")
     return records

@@ -74,8 +74,10 @@ def is_series(path: Path) -> bool:
     if path.name.startswith(".") or not path.is_dir():
         return False
     files = [file for file in _entries(path) if file.is_file() and file.name[0] != "."]
-    return any(
-        _is_dicom(file) if not file.suffix else find_format(file) is SERIES for file in files
+    formats = {file: find_format(file) for file in files}
+    # archives name files by their UIDs, the last number of which looks like an ending
+    return SERIES in formats.values() or any(
+        _is_dicom(file) for file, known in formats.items() if known is None
     )
 
 

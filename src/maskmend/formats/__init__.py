@@ -99,6 +99,8 @@ FORMATS = (
     _format("JSRT", (".img",), "jsrt", masks=None),
 )  # fmt: skip
 
+_ENDINGS = sorted((e for entry in FORMATS for e in entry.endings), key=len, reverse=True)
+
 SERIES = next(entry for entry in FORMATS if entry.name == "DICOM")
 """The format of a folder that holds one series of DICOM files."""
 
@@ -139,8 +141,7 @@ def find_format(path: Path) -> Format | None:
 
 def split_name(name: str) -> tuple[str, str]:
     """(stem, ending) of a file's name; the ending is the longest known one, else ""."""
-    known = sorted((e for entry in FORMATS for e in entry.endings), key=len, reverse=True)
-    ending = next((e for e in known if name.lower().endswith(e) and len(name) > len(e)), "")
+    ending = next((e for e in _ENDINGS if name.lower().endswith(e) and len(name) > len(e)), "")
     return name[: len(name) - len(ending)], name[len(name) - len(ending) :]
 
 

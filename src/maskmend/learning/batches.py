@@ -27,10 +27,6 @@ class Way(Protocol):
     @property
     def memory_format(self) -> torch.memory_format: ...
     @property
-    def usual_dice(self) -> float:
-        """Weight of 1 - soft Dice in the loss, where the settings leave it open."""
-
-    @property
     def can_be_lonely(self) -> bool:
         """Whether one case alone may have no variance on the coarsest grid to normalise by."""
 
@@ -94,7 +90,6 @@ class PictureWay:
     size: int
 
     memory_format = torch.channels_last
-    usual_dice = 0.0
 
     @property
     def can_be_lonely(self) -> bool:

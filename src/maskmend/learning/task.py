@@ -79,7 +79,9 @@ class SegmentationTask(pl.LightningModule):
             with torch.no_grad():
                 bias.copy_(logits.repeat_interleave(len(bias) // len(logits)))  # type: ignore[operator, arg-type]
         weights = plane_weights(shares, scheme.overlapping)
-        dice = way.usual_dice if settings.dice is None else settings.dice
+        # the losses of the other methods stand alone in their papers
+        usual_dice = 1.0 if settings.method == "plain" else 0.0
+        dice = usual_dice if settings.dice is None else settings.dice
         self.method = method(Setup(data, weights, dice, settings))
 
     def configure_optimizers(self) -> Any:

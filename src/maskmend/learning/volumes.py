@@ -54,7 +54,6 @@ class VolumeWay:
     intensities: tuple[Intensities, ...] = ()
 
     memory_format = torch.channels_last_3d
-    usual_dice = 1.0
     can_be_lonely = False
 
     def build_network(self, name: str, in_channels: int, out_channels: int) -> VolumeUNet:

@@ -20,7 +20,14 @@ class Spread:
     count: int
 
 
-Cell = str | int | float | Spread | None
+@dataclass(frozen=True)
+class Bold:
+    """A figure that is to be seen first."""
+
+    value: float | Spread
+
+
+Cell = str | int | float | Spread | Bold | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ def spread(values: Iterable[float]) -> Spread:
 
 def format_cell(cell: Cell, digits: int = 3) -> str:
     """A number with `digits` decimals, a spread as mean±std, what is unknown as "n/a"."""
+    if isinstance(cell, Bold):
+        return f"**{format_cell(cell.value, digits)}**"
     if isinstance(cell, Spread):
         mean = format_cell(cell.mean, digits)
         return mean if cell.std is None else f"{mean}±{cell.std:.{digits}f}"

@@ -27,6 +27,9 @@ LARGEST_NUMBER = 65535
 
 FlatArray = NDArray[np.int64]
 
+STEP = 1 << 20
+"""Labels between two states of a digest that are kept."""
+
 
 @dataclass(frozen=True, eq=False)
 class PlanePixels:
@@ -62,6 +65,16 @@ class Repaint:
     plane: int
     pixels: PlanePixels | None = None
     runs: Runs = ()
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """First index that it may change, and the one after the last; equal where it is empty."""
+        starts = [start for start, _, _ in self.runs]
+        ends = [start + length for start, length, _ in self.runs]
+        if self.pixels is not None and len(self.pixels.where):
+            starts.append(int(self.pixels.where[0]))
+            ends.append(int(self.pixels.where[-1]) + 1)
+        return min(starts, default=0), max(ends, default=0)
 
 
 def case_pixels(run: Run, case: Case, given: LabelArray, findings: Sequence[Finding]) -> CasePixels:
@@ -130,19 +143,57 @@ def repainted(given: LabelArray, repaints: Iterable[Repaint]) -> LabelArray:
     An ignored pixel stays ignored, whatever is painted over it.
     """
     labels: LabelArray = np.array(given)
-    flat = labels.reshape(-1)
     for each in repaints:
-        if each.pixels is not None:
-            flat[each.pixels.where] = each.pixels.suggested
-        for start, length, value in each.runs:
-            flat[start : start + length] = value
+        _paint(labels.reshape(-1), each)
     labels[given == IGNORED] = IGNORED
     return labels
 
 
+def _paint(flat: LabelArray, repaint: Repaint, first: int = 0) -> None:
+    """In place.  flat: labels in C order of a plane, from the index `first` on."""
+    if repaint.pixels is not None:
+        flat[repaint.pixels.where - first] = repaint.pixels.suggested
+    for start, length, value in repaint.runs:
+        flat[start - first : start - first + length] = value
+
+
 def digest(labels: LabelArray) -> str:
     """SHA-256 of label values in C order, hexadecimal."""
-    return hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
+
+
+class PlaneDigest:
+    """The `digest` of a plane as given, and of what one decision makes of it.
+
+    A large volume takes a while to copy and to hash.  Hashing goes from front to back, so its
+    state is kept every STEP labels: with some labels changed it goes on from the last state before
+    them, and copies only what lies between.
+    """
+
+    def __init__(self, given: LabelArray) -> None:
+        """given: (*S)."""
+        state = hashlib.sha256()
+        self._states = []
+        flat = given.reshape(-1)
+        for start in range(0, len(flat), STEP):
+            self._states.append(state.copy())
+            state.update(flat[start : start + STEP].data)
+        self.given = state.hexdigest()
+
+    def repainted(self, given: LabelArray, repaint: Repaint) -> str:
+        """`digest(repainted(given, [repaint]))`, of the labels that this was made of."""
+        first, end = repaint.extent
+        if first >= end:
+            return self.given
+        state = self._states[first // STEP].copy()
+        first = first // STEP * STEP
+        flat = given.reshape(-1)
+        part: LabelArray = np.array(flat[first:end])
+        _paint(part, repaint, first)
+        part[flat[first:end] == IGNORED] = IGNORED
+        state.update(part.data)
+        state.update(flat[end:].data)
+        return state.hexdigest()
 
 
 def sliced(pixels: PlanePixels, shape: tuple[int, ...], axis: int, k: int) -> tuple[

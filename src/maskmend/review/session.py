@@ -17,6 +17,7 @@ from maskmend.findings import NAME, read_findings
 from maskmend.review.decisions import Decisions
 from maskmend.review.pixels import (
     CasePixels,
+    PlaneDigest,
     PlanePixels,
     Repaint,
     Runs,
@@ -112,7 +113,7 @@ class Review:
         self._images = Cache(IMAGE_BYTES)
         self._labels = Cache(LABEL_BYTES)
         self._grids: dict[int, Grid] = {}
-        self._given_digests: dict[tuple[int, int], str] = {}
+        self._digested: dict[tuple[int, int], PlaneDigest] = {}
 
     # -- findings
 
@@ -226,11 +227,11 @@ class Review:
         self.state.refresh()
         return taken
 
-    def _given_digest(self, index: int, plane: int) -> str:
-        """Worked out once: the given labels never change, and a large volume takes a while."""
-        if (index, plane) not in self._given_digests:
-            self._given_digests[index, plane] = digest(self.given(index)[plane])
-        return self._given_digests[index, plane]
+    def _plane_digest(self, index: int, plane: int) -> PlaneDigest:
+        """Worked out once: the given labels never change."""
+        if (index, plane) not in self._digested:
+            self._digested[index, plane] = PlaneDigest(self.given(index)[plane])
+        return self._digested[index, plane]
 
     def _digests(self, answer: Answer) -> tuple[str | None, str | None]:
         """Of the labels before and after: of the finding's plane, or of all planes of a case."""
@@ -244,14 +245,14 @@ class Review:
                 return before, None
             planes = [self.plane_labels(index, n, "suggested") for n in range(len(given))]
             return before, digest(np.stack(planes))
-        plane, before = given[finding.plane], self._given_digest(index, finding.plane)
+        plane, digested = given[finding.plane], self._plane_digest(index, finding.plane)
         if answer.verdict == "accept":
             paint = Repaint(finding.plane, _own(self.pixels(index), finding))
         elif answer.verdict == "edit":
             paint = Repaint(finding.plane, runs=answer.runs)
         else:
-            return before, None
-        return before, digest(repainted(plane, [paint]))
+            return digested.given, None
+        return digested.given, digested.repainted(plane, paint)
 
 
 def _own(pixels: CasePixels, finding: Finding) -> PlanePixels:

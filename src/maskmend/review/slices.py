@@ -197,7 +197,9 @@ def nifti_bytes(volume: NDArray[Any], grid: Grid) -> bytes:
     """A .nii.gz of (slices, rows, columns) that holds the array and its affine, nothing else."""
     import nibabel
 
-    steps = np.diag([*reversed(grid.steps), 1.0])
+    slices, rows, columns = grid.steps
+    # where the file does not know, downwards as the page shows them: NIfTI counts upwards
+    steps = np.diag([columns, -rows, -slices, 1.0])
     # our columns are (z, y, x), those of NIfTI (x, y, z)
     affine = steps if grid.affine is None else np.array(grid.affine)[:, [2, 1, 0, 3]]
     image = nibabel.Nifti1Image(_storable(volume).T, affine)

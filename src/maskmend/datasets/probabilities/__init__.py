@@ -15,6 +15,7 @@ from maskmend.datasets.probabilities.converting import (
     bring_logits,
     extent_of,
     refuse_label_map,
+    take_foreground,
 )
 from maskmend.datasets.probabilities.origin import BY_SPLITS, BY_USER, read_splits
 from maskmend.datasets.probabilities.preparing import (
@@ -39,4 +40,5 @@ __all__ = [
     "read_splits",
     "refuse_label_map",
     "seems_logits",
+    "take_foreground",
 ]

@@ -17,6 +17,9 @@ TOLERANCE = 1e-3
 """How far a probability may lie outside [0, 1] by rounding or interpolation; it is clipped.  What
 lies further out is a logit."""
 
+PAIR_TOLERANCE = 0.02
+"""How far the two probabilities of a pixel may be from 1 together: in uint8 both are rounded."""
+
 QUANTISED = {"uint8": 255, "uint16": 65535}
 """dtype -> value that stands for probability 1."""
 
@@ -161,6 +164,25 @@ def bring_logits(
     for slab, target in zip(slabs(scratch), slabs(out), strict=True):
         target[...] = as_probabilities(slab, scheme)
     return extent
+
+
+def take_foreground(both: NDArray[Any], case: str, out: NDArray[Any]) -> None:
+    """Of background and foreground, (2, *S), the foreground, into (1, *S).
+
+    ProbabilityError where the two are not the only classes: they do not sum to 1.
+    """
+    one = float(QUANTISED.get(both.dtype.name, 1))
+    for slab, target in zip(slabs(both), slabs(out), strict=True):
+        whole = slab.sum(axis=0, dtype=np.float32)
+        wrong = np.abs(whole - one) > PAIR_TOLERANCE * one
+        if wrong.any():
+            pixel = (slab[:, wrong][:, 0] / one).tolist()
+            raise ProbabilityError(
+                case, expected=f"background and foreground that sum to 1 (within {PAIR_TOLERANCE})",
+                got=f"{pixel} in one pixel",
+                remedy="Apply the softmax; or give the foreground's probability alone.",
+            )  # fmt: skip
+        target[0] = slab[1]
 
 
 def slabs(array: NDArray[Any]) -> list[NDArray[Any]]:

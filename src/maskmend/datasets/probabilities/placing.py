@@ -25,22 +25,38 @@ Crop = tuple[slice, ...]
 
 @dataclass(frozen=True)
 class Layout:
-    """classes: "first", "last", or "none" for a lone foreground.  reversed: (x, y, z)."""
+    """classes: "first", "last", or "none" for a lone foreground.  reversed: (x, y, z).
+
+    paired: background and foreground of a lone structure that our scheme has one channel for.
+    """
 
     classes: str
     reversed: bool
+    paired: bool = False
 
     def __str__(self) -> str:
         axes = "axes as the labels'" if not self.reversed else "axes in reverse, (x, y, z)"
         named = {"first": "classes first", "last": "classes last", "none": "foreground alone"}
         return f"{named[self.classes]}, {axes}"
 
+    def scheme(self, scheme: LabelScheme) -> LabelScheme:
+        """What the channels of an array say; other than ours where they are paired."""
+        return LabelScheme(scheme.structures, overlapping=False) if self.paired else scheme
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether it needs no words: (channels, *S)."""
+        return self.classes == "first" and not self.reversed
+
 
 STATED = Layout("first", False)
-"""The order that needs no words."""
 
-LAYOUTS = (STATED, Layout("last", False), Layout("none", False),
-           Layout("last", True), Layout("first", True), Layout("none", True))  # fmt: skip
+LAYOUTS = tuple(
+    Layout(classes, turned, paired)
+    for classes, turned in (("first", False), ("last", False), ("none", False),
+                            ("last", True), ("first", True), ("none", True))
+    for paired in ((False,) if classes == "none" else (False, True))
+)  # fmt: skip
 """In the order in which they are believed where several fit."""
 
 
@@ -167,10 +183,9 @@ def possible_places(
     ]  # fmt: skip
     if found or cropping is None or _squeezed(cropping.whole) != _squeezed(grid):
         return found
-    if not _holds(stored, STATED, cropping.inside, scheme):
-        return []
     box = cropping.box if len(cropping.box) == len(grid) else _without_ones(cropping)
-    return [Place(STATED, box)]
+    inside = [Layout("first", False, paired) for paired in (False, True)]
+    return [Place(each, box) for each in inside if _holds(stored, each, cropping.inside, scheme)]
 
 
 def placed_view(target: NDArray[Any], place: Place, stored: Shape) -> NDArray[Any]:
@@ -198,17 +213,22 @@ def has_foreground_only(scheme: LabelScheme) -> bool:
 def no_place(case: str, path: str, stored: Shape, grid: Shape, scheme: LabelScheme) -> Exception:
     """GridMismatchError that says what would fit."""
     names = scheme.structures if scheme.overlapping else scheme.class_names(0)
+    count = scheme.num_channels
+    channels = f"{count} channels ({', '.join(names)})"
+    if has_foreground_only(scheme):
+        count, channels = 2, f"background and {names[-1]}, or of {names[-1]} alone,"
     return GridMismatchError(
         case,
-        expected=f"probabilities of {scheme.num_channels} channels ({', '.join(names)}) on the "
-        f"labels' grid {grid}, so {(scheme.num_channels, *grid)}",
+        expected=f"probabilities of {channels} on the labels' grid {grid}, so {(count, *grid)}",
         got=f"{stored} in {path}",
         remedy="Predict the channels of this data set, in this order, resampled to its grid.",
     )
 
 
 def _holds(stored: Shape, layout: Layout, grid: Shape, scheme: LabelScheme) -> bool:
-    spatial, channels = stored, scheme.num_channels
+    if layout.paired and not (scheme.overlapping and has_foreground_only(scheme)):
+        return False
+    spatial, channels = stored, layout.scheme(scheme).num_channels
     if layout.classes == "none":
         if not has_foreground_only(scheme):
             return False

@@ -26,7 +26,6 @@ from maskmend.datasets.probabilities.converting import (
 from maskmend.datasets.probabilities.finding import Found, Prediction, find_predictions
 from maskmend.datasets.probabilities.origin import check_origins, pick
 from maskmend.datasets.probabilities.placing import (
-    STATED,
     Cropping,
     Layout,
     Place,
@@ -213,7 +212,7 @@ def _places(
     places = possible_places(stored.shape, shape, scheme)
     if found.nnunet or prediction.properties is not None:
         # nnU-Net's own order is known, however many would fit
-        places = [place for place in places if place.layout == STATED] or places
+        places = [place for place in places if place.layout.is_stated] or places
     if not places and prediction.properties is not None:
         cropping: Cropping = read_cropping(prediction.properties)
         places = possible_places(stored.shape, shape, scheme, cropping)
@@ -253,19 +252,21 @@ def _agreement(
 ) -> float:
     """Mean Dice of the labels and what an array says when its axes are taken so."""
     found = []
+    theirs = layout.scheme(scheme)
     for case, each in stored.items():
         given = given_of(case)
         raw = read_whole(each)
-        target = np.zeros((scheme.num_channels, *given.shape[1:]), np.float32)
+        target = np.zeros((theirs.num_channels, *given.shape[1:]), np.float32)
         view = placed_view(target, Place(layout), each.shape)
         extent = extent_of(raw, case)
         if extent.is_logits:
             view[...] = raw
-            target = as_probabilities(target, scheme)
+            target = as_probabilities(target, theirs)
         else:
             view[...] = converted(raw, target.dtype)
             if layout.classes == "none" and not scheme.overlapping:
                 target[0] = 1 - target[1]
+        target = target[1:] if layout.paired else target
         mismatch = mask_mismatch(given, predicted_labels(target, scheme), scheme)
         found.append(1 - mask_distance(mismatch[None], scheme)[0])
     values = np.concatenate(found)
@@ -287,9 +288,10 @@ def _say(
     incoming: Sequence[Incoming], layout: Layout, scheme: LabelScheme, nnunet: bool
 ) -> list[str]:
     said = []
-    if layout != STATED:
+    if not layout.is_stated:
         said.append(f"The arrays are taken with {layout}, since they fit so.")
-    names = scheme.structures if scheme.overlapping else scheme.class_names(0)
+    theirs = layout.scheme(scheme)
+    names = theirs.structures if theirs.overlapping else theirs.class_names(0)
     if layout.classes != "none":
         said.append(f"Their channels are taken as {', '.join(names)}.")
     cropped = sum(each.place.box is not None for each in incoming)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ _BROKEN: tuple[type[Exception], ...] = (
 """What reading a broken file raises."""
 
 KEYS = ("probabilities", "softmax")
-"""Of the array in an .npz: what nnU-Net v2 and v1 call it."""
+"""Of the array in an .npz or a Zarr group: what nnU-Net v2 and v1 call it."""
 
 
 class StoredArray(Protocol):
@@ -159,7 +159,9 @@ class ZarrArray:
 
 
 def open_stored(path: Path) -> StoredArray:
-    """What a file or a Zarr folder holds; of an .npz `probabilities`, `softmax` or its only array.
+    """What a file or a Zarr folder holds.
+
+    Of an .npz or a Zarr group `probabilities`, `softmax` or its only array.
 
     Raises MissingFileError; UnreadableFileError (cut off, not of its kind, needs pickle, several
     arrays of which none is called so); MissingExtraError without zarr.
@@ -184,13 +186,18 @@ def read_whole(stored: StoredArray) -> NDArray[Any]:
 
 def _open_npz(path: Path) -> NpzMember:
     with _refusing(path), zipfile.ZipFile(path) as archive:
-        names = [n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")]
-        wanted = [key for key in KEYS if key in names] or (names if len(names) == 1 else [])
-        if not wanted:
-            raise ValueError(f"the arrays {', '.join(names) or 'none'}, and none {KEYS[0]}")
-        with archive.open(f"{wanted[0]}.npy") as handle:
+        name = _named([n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")])
+        with archive.open(f"{name}.npy") as handle:
             shape, fortran, dtype = _read_header(handle)
-    return NpzMember(path, wanted[0], shape, dtype, fortran)
+    return NpzMember(path, name, shape, dtype, fortran)
+
+
+def _named(names: Sequence[str]) -> str:
+    """Which of several arrays holds the probabilities.  ValueError where none is called so."""
+    wanted = [key for key in KEYS if key in names] or (names if len(names) == 1 else [])
+    if not wanted:
+        raise ValueError(f"the arrays {', '.join(names) or 'none'}, and none {KEYS[0]}")
+    return wanted[0]
 
 
 def _read_header(handle: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -235,7 +242,10 @@ def _open_zarr(path: Path) -> Any:
         ) from error  # fmt: skip
     # of a bad folder zarr raises errors of many kinds
     with _refusing(path, also=(Exception,)):
-        return zarr.open_array(str(path), mode="r")
+        stored = zarr.open(str(path), mode="r")
+        if isinstance(stored, zarr.Array):
+            return stored
+        return stored[_named(sorted(stored.array_keys()))]
 
 
 @contextmanager

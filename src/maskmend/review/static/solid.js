@@ -61,6 +61,7 @@ export class Solid {
       classes,
       colours: this.run.colours,
       window: this.meta().window,
+      oriented: this.meta().directions !== null,
       show: "suggested",
       at: centroid,
     };
