@@ -224,6 +224,19 @@ def test_another_way_to_open_the_data_is_refused_by_name(
     assert (run.root / "run.json").read_bytes() == kept
 
 
+def test_a_run_made_before_a_setting_existed_goes_on(run: Run, source: Source) -> None:
+    settings = json.loads((run.root / "run.json").read_text())["settings"]
+    for training in (settings["crossfit"]["teacher"], settings["student"]):
+        for name in ("method", "gce"):
+            del training[name]
+    edit(run.root / "run.json", settings=settings)
+    assert Run.create(run.root, source, SETTINGS).settings == SETTINGS
+    teacher = SETTINGS.crossfit.teacher.model_copy(update={"method": "gce"})
+    crossfit = SETTINGS.crossfit.model_copy(update={"teacher": teacher})
+    with pytest.raises(RunMismatchError, match="other crossfit"):
+        Run.create(run.root, source, SETTINGS.model_copy(update={"crossfit": crossfit}))
+
+
 def test_what_comes_after_the_cross_fit_may_change_and_is_stored(run: Run) -> None:
     changed = SETTINGS.model_copy(update={"flag": FlagSettings(method="both")})
     run.with_settings(changed)

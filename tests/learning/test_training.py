@@ -24,7 +24,7 @@ from maskmend.errors import (
     RunMismatchError,
     UnreadableFileError,
 )
-from maskmend.files import read_csv
+from maskmend.files import read_csv, read_json, write_json
 from maskmend.learning.batches import TrainingData, stack_training_data
 from maskmend.learning.compute import Compute
 from maskmend.learning.inference import predict_prepared
@@ -281,6 +281,21 @@ class TestWhatIsInTheFolder:
         with pytest.raises(RunMismatchError, match=unbroken.name):
             train_network(data, settings, unbroken, seed, CPU)
         assert contents(unbroken) == before
+
+    def test_one_stored_before_a_setting_existed_is_loaded(
+        self, unbroken: Path, tmp_path: Path
+    ) -> None:
+        for name, content in contents(unbroken).items():
+            (tmp_path / name).write_bytes(content)
+        described = read_json(tmp_path / "training.json")
+        for name in ("method", "gce"):
+            del described["settings"][name]
+        write_json(tmp_path / "training.json", described)
+        train_network(discs(10, 3), SHORT, tmp_path, SEED, CPU, _Breaks(1, pytest.fail))
+        # what it was not trained with is still refused
+        other = SHORT.model_copy(update={"method": "gce"})
+        with pytest.raises(RunMismatchError):
+            train_network(discs(10, 3), other, tmp_path, SEED, CPU)
 
     @pytest.mark.parametrize("damage", ["truncated", "text", "of another network"])
     def test_broken_weights(self, unbroken: Path, tmp_path: Path, damage: str) -> None:
