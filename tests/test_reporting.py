@@ -369,7 +369,7 @@ class TestLackingParts:
             header = ["epoch", "loss", "monitor_dice", "kept"]
             files.write_csv(run.root / folder / "metrics.csv", header, rows)
         names = [history.name for history in read_histories(run)]
-        assert names == ["fold0", "fold2", "fold10", "hard"]
+        assert names == ["fold0", "fold2", "fold10", "believed"]
         stages.write_report(run)
         page = Page(run.root / "report.html")
         assert "teacher 11 0.600" in page.text
