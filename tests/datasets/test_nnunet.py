@@ -290,6 +290,8 @@ class TestBadInput:
             ({"file_ending": None}, "file_ending, such as"),
             ({"channel_names": ["T1"]}, "channel_names, such as"),
             ({"labels": {"a": 1, "b": 1}}, "each with its own whole number"),
+            ({"dataset": {"a": {"images": [1], "label": "a.nii.gz"}}}, "images, a list of paths"),
+            ({"dataset": {"a": {"images": ["a.nii.gz"]}}}, "images, a list of paths"),
         ],
     )
     def test_a_description_that_makes_no_sense(

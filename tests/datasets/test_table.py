@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
@@ -124,8 +124,8 @@ def test_what_spreadsheets_write(
     rows = [list(row.values()) for row in read_csv(maps)]
     rows[0][0] = expected_id = "müller; anna"
     text = io.StringIO()
-    quoting: Literal[0, 1] = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
-    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
+    dialect = csv.unix_dialect if quoted else csv.excel
+    writer = csv.writer(text, dialect, delimiter=delimiter, lineterminator=line_end)
     names = ["Case", "IMAGE", "Label", "group", "split", "labelled", "comment"]
     # the last two rows had their cells cleared
     writer.writerows([names, *rows, [""] * 7, [""] * 7])

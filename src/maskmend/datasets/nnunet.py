@@ -109,9 +109,10 @@ def _explicit_drafts(file: Path, explicit: Any, places: Places) -> list[Draft]:
         raise _bad(file, 'dataset, such as {"case": {"images": [...], "label": ...}}', explicit)
     drafts = []
     for case, entry in explicit.items():
-        images = entry.get("images") if isinstance(entry, dict) else None
-        if not isinstance(images, list) or not isinstance(entry.get("label"), str):
-            raise _bad(file, f"images, a list, and label, a path, of {case}", entry)
+        images: Any = entry.get("images") if isinstance(entry, dict) else None
+        paths = [*images, entry.get("label")] if isinstance(images, list) else [None]
+        if not all(isinstance(path, str) for path in paths):
+            raise _bad(file, f"images, a list of paths, and label, a path, of {case}", entry)
         channels = tuple(
             (places.take(image, case, f"image_{number}"),) for number, image in enumerate(images)
         )
