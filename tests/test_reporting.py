@@ -373,7 +373,7 @@ class TestLackingParts:
         stages.write_report(run)
         page = Page(run.root / "report.html")
         assert "teacher 11 0.600" in page.text
-        assert "1 student, Dice at the end: student on hard 0.300." in page.text
+        assert "1 student, Dice at the end: student on believed 0.300." in page.text
         table = rows_of(run.root / "report" / "training_teachers.csv")
         assert [(row["training"], row["loss"]) for row in table[2:4]] == [
             ("fold2", "0.8"), ("fold2", "0.3"),

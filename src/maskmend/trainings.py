@@ -136,23 +136,26 @@ def _training_cases(
 def _items(
     run: Run, labels: str, cases: Sequence[Case]
 ) -> Iterator[tuple[str, NDArray[Any], tuple[float, ...], FloatArray, FloatArray]]:
+    doubted = run.doubted() if labels == BELIEVED else {}
     replaced = run.replaced() if labels == BELIEVED else {}
     for case in cases:
         given = run.read_given(case)
         if labels == HARD:
             given = run.read_mended(case)
         elif labels == BELIEVED:
-            given = _believed(run, case, given, replaced[case.id])
+            moved = doubted[case.id] != replaced[case.id]
+            mended = run.read_mended(case) if moved else given
+            given = _believed(run, case, mended, replaced[case.id])
         soft, taking_part = soft_targets(given, run.dataset.scheme)
         if labels == SOFT:
             soft = run.read_soft(case)
         yield case.id, read_image(case), read_grid(case).steps, soft, taking_part
 
 
-def _believed(run: Run, case: Case, given: LabelArray, replaced: set[str]) -> LabelArray:
-    """Mended labels with IGNORED where they hang on a structure that the prediction replaces."""
+def _believed(run: Run, case: Case, labels: LabelArray, replaced: set[str]) -> LabelArray:
+    """The labels with IGNORED where they hang on a structure that the prediction replaces."""
     scheme, predicted = run.dataset.scheme, run.read_predicted(case)
     sure = np.array([name not in replaced for name in scheme.structures])
-    labels = run.read_mended(case)
+    given = run.read_given(case)
     unsure = in_doubt(given, predicted, sure, scheme) | in_doubt(labels, predicted, sure, scheme)
     return np.where(unsure, IGNORED, labels).astype(np.uint8)
