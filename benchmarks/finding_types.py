@@ -1,20 +1,16 @@
 """Findings on masks whose error is known: is its type the one that was made?
 
-Each mask of a phantom, of a JSRT training image or of a hippocampus volume gets one error of each
-kind in turn.  It is judged twice: by the clean mask ("clean"), and by one whose boundary is
-displaced at random by up to the tolerance, as a teacher's is ("teacher"); what differs is flagged.
-The type of a mask is that of its finding with the largest share; "none" where there is no finding.
-An error that moves no boundary by more than the tolerance cannot be found and takes no part; how
-many is told.  A mask that an error leaves empty is "empty" in truth.
+Each mask of a phantom or of a JSRT training image gets one error of each kind in turn.  It is
+judged twice: by the clean mask ("clean"), and by one whose boundary is displaced at random by up
+to 2 pixels, as a teacher's is ("teacher"); what differs is flagged.  The type of a mask is that of
+its finding with the largest share; "none" where there is no finding.  An error that moves no
+boundary by more than the tolerance cannot be found and takes no part; how many is told.  A mask
+that an error leaves empty is "empty" in truth.
 
-Pictures: chest phantoms, also as one label map (left lung, right lung, heart), where a structure
-can be swapped with its mirror image; JSRT.  Volumes: abdominal phantoms (left and right kidney,
-liver, spleen), as structures of their own and as one label map; the hippocampus (anterior,
-posterior), whose structures are so thin that the tolerance is 1 voxel instead of 2.
-
-The figures in `maskmend.arrays.findings_rules` were chosen on pictures: the first half of the JSRT
-training images and phantoms 0..39.  This reports the second half, and phantoms from 1000 on; of
-the hippocampus every second volume, of which none was looked at before.
+Phantoms also as one label map (left lung, right lung, heart), where a structure can be swapped with
+its mirror image.  The figures in `maskmend.arrays.findings_rules` were chosen on the first half of
+the JSRT training images and on phantoms 0..39; this reports the second half, and phantoms from
+1000 on.
 
 JSON: for each data set and judge macro_f1, per type precision, recall, f1 and masks, and the
 confusion table (truth -> found -> masks).
@@ -23,10 +19,9 @@ confusion table (truth -> found -> masks).
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,8 +47,6 @@ BETA = {
 }  # fmt: skip
 """Radii at 256 pixels; those of whole lungs are the published ones, a single lung gets less."""
 
-SIDED = {"lung left": "lung right", "lung right": "lung left"}
-
 KINDS: tuple[tuple[str, str, str], ...] = (
     ("dilate", "reference", "over"), ("erode", "reference", "under"),
     ("edge_distortion", "reference", "rough"), ("edge_distortion", "paper", "rough"),
@@ -66,25 +59,6 @@ KINDS: tuple[tuple[str, str, str], ...] = (
 """Kind of error, preset that draws it, and the type that it should be found as."""
 
 RULER = Ruler((1.0, 1.0), 2.0, (1.0, 1.0), 1)
-
-
-@dataclass(frozen=True)
-class Errors:
-    """How the errors of a data set are drawn and judged.
-
-    beta: structure -> radii, at `width` pixels of the last axis; at any width without one.
-    partners: structure of a label map -> the one that it may be swapped with.  sided: those of
-    them that are each other's mirror image.
-    """
-
-    beta: Mapping[str, tuple[int, int]]
-    width: int | None
-    partners: Mapping[str, str]
-    sided: frozenset[str]
-    ruler: Ruler
-
-
-CHEST_ERRORS = Errors(BETA, 256, SIDED, frozenset(SIDED), RULER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,73 +83,67 @@ class Judgement:
     findings: int
 
 
-def make_errors(
-    clean: LabelArray, scheme: LabelScheme, seed: list[int], errors: Errors
-) -> Iterator[Made]:  # fmt: skip
+def make_errors(clean: LabelArray, scheme: LabelScheme, seed: list[int]) -> Iterator[Made]:
     """Each kind of error in each structure of a case that has it.  clean: (planes, *S)."""
     for structure, name in enumerate(scheme.structures):
         if not scheme.structure_mask(clean, name).any():
             continue
         for number, (kind, preset, truth) in enumerate(KINDS):
             rng = np.random.default_rng([*seed, structure, number])
-            made = _make(clean, scheme, name, (kind, preset), errors, rng)
+            made = _make(clean, scheme, name, kind, preset, rng)
             if made is None:
                 continue
             mask = scheme.structure_mask(made, name)
             if not mask.any():
                 truth = "missing" if made.any() and not scheme.overlapping else "empty"
-            elif kind == "swapped" and not scheme.overlapping and name in errors.sided:
+            elif kind == "swapped" and not scheme.overlapping and "lung" in name:
                 truth = "left-right"
             yield Made(kind, truth, structure, made, clean)
 
 
 def _make(
-    clean: LabelArray, scheme: LabelScheme, name: str, kind: tuple[str, str], errors: Errors,
+    clean: LabelArray, scheme: LabelScheme, name: str, kind: str, preset: str,
     rng: np.random.Generator,
 ) -> LabelArray | None:  # fmt: skip
-    """kind: of the error, and the preset that draws it.  None where there is no such error."""
-    wanted, preset = kind
-    if wanted == "none":
+    if kind == "none":
         return clean
-    scale = 1.0 if errors.width is None else clean.shape[-1] / errors.width
-    low, high = (round(r * scale) for r in errors.beta[name])
+    low, high = (round(r * clean.shape[-1] / 256) for r in BETA[name])
     partners = tuple(
         other for other in scheme.structures
         if other != name and scheme.structure_mask(clean, other).any()
-        and (scheme.overlapping or errors.partners.get(name) == other)
     )  # fmt: skip
-    if (wanted == "swapped" and not partners) or (wanted == "mirrored" and not scheme.overlapping):
+    if kind == "swapped" and not scheme.overlapping:
+        partners = tuple(other for other in partners if "lung" in name + other and name != "heart")
+        partners = partners[:1]
+    if (kind == "swapped" and not partners) or (kind == "mirrored" and not scheme.overlapping):
         return None
     noise = Noise(preset, 1.0, (max(low, 2), high), clean.ndim - 1, partners)
     corruption = sample_corruption("case", name, noise, rng)
-    while corruption.kind != wanted:
+    while corruption.kind != kind:
         corruption = sample_corruption("case", name, noise, rng)
     return corrupt_labels(clean, scheme, [corruption])
 
 
-def teacher_mask(
-    mask: BoolArray, rng: np.random.Generator, tolerance: float = RULER.tolerance
-) -> BoolArray:  # fmt: skip
-    """The mask with its boundary displaced smoothly at random, by half to all of the tolerance."""
+def teacher_mask(mask: BoolArray, rng: np.random.Generator) -> BoolArray:
+    """The mask with its boundary displaced smoothly at random, by 1 to 2 pixels at most."""
     if not mask.any() or mask.all():
         return mask.copy()
     outward = ndimage.distance_transform_edt(~mask) - ndimage.distance_transform_edt(mask)
     # 0 at the boundary itself, which lies between the pixels
     outward -= 0.5 * np.sign(outward)
-    most = rng.uniform(0.5, 1) * tolerance
-    waves = ndimage.gaussian_filter(rng.standard_normal(mask.shape), max(mask.shape[-1] / 32, 3))
+    most = rng.uniform(1, 2)
+    waves = ndimage.gaussian_filter(rng.standard_normal(mask.shape), mask.shape[-1] / 32)
     displaced: BoolArray = outward < np.clip(waves / waves.std(), -1, 1) * most
     return displaced
 
 
 def teacher_labels(
-    clean: LabelArray, scheme: LabelScheme, rng: np.random.Generator,
-    tolerance: float = RULER.tolerance,
+    clean: LabelArray, scheme: LabelScheme, rng: np.random.Generator
 ) -> LabelArray:  # fmt: skip
     """`teacher_mask` of each structure; later structures of a label map lie over earlier ones."""
     labels = np.zeros_like(clean)
     for index, name in enumerate(scheme.structures):
-        mask = teacher_mask(scheme.structure_mask(clean, name), rng, tolerance)
+        mask = teacher_mask(scheme.structure_mask(clean, name), rng)
         labels[index if scheme.overlapping else 0][mask] = 1 if scheme.overlapping else index + 1
     return labels
 
@@ -207,15 +175,13 @@ def _findings(
 
 
 def judge_all(
-    cases: Iterable[LabelArray], scheme: LabelScheme, seed: int, errors: Errors = CHEST_ERRORS
+    cases: Iterable[LabelArray], scheme: LabelScheme, seed: int, ruler: Ruler = RULER
 ) -> dict[str, list[Judgement]]:
     """Judgements by the clean mask, by a teacher's, and those too small to be seen."""
     found: dict[str, list[Judgement]] = {"clean": [], "teacher": [], "unseen": []}
-    ruler = errors.ruler
     for number, clean in enumerate(cases):
-        rng = np.random.default_rng([seed, number, 99])
-        taught = teacher_labels(clean, scheme, rng, ruler.tolerance)
-        for made in make_errors(clean, scheme, [seed, number], errors):
+        taught = teacher_labels(clean, scheme, np.random.default_rng([seed, number, 99]))
+        for made in make_errors(clean, scheme, [seed, number]):
             judgement = judge(made, clean, scheme, ruler)
             if made.truth != "none" and not judgement.findings:
                 found["unseen"].append(judgement)
@@ -292,74 +258,45 @@ def sided_phantoms(numbers: Iterable[int], size: int) -> Iterator[LabelArray]:
         yield labels
 
 
-@dataclass(frozen=True)
-class Source:
-    """Clean labels of a data set, and the errors that are made in them."""
-
-    name: str
-    cases: list[LabelArray]
-    scheme: LabelScheme
-    errors: Errors
-
-
-def pictures(jsrt: Path, tuning: bool, phantoms: int) -> Iterator[Source]:
-    numbers = range(40) if tuning else range(1000, 1000 + phantoms)
-    yield Source("phantoms", list(chest_phantoms(numbers, 256)), CHEST, CHEST_ERRORS)
-    sided = list(sided_phantoms(numbers, 256))
-    yield Source("phantoms, one label map", sided, SIDES, CHEST_ERRORS)
-    dataset = open_dataset(jsrt)
-    training = dataset.split("training")
-    half = len(training) // 2
-    order = [dataset.scheme.structures.index(name) for name in CHEST.structures]
-    chosen = training[:half] if tuning else training[half:]
-    yield Source("JSRT", [read_labels(dataset, case)[order] for case in chosen], CHEST,
-                 CHEST_ERRORS)  # fmt: skip
-
-
-def measure(source: Source, seeds: int) -> dict[str, Any]:
-    """Figures of both judges; their tables are printed."""
-    judged = [judge_all(source.cases, source.scheme, seed, source.errors) for seed in range(seeds)]
-    unseen = sum(len(each["unseen"]) for each in judged)
-    figures = {}
-    for judge_name in ("clean", "teacher"):
-        every = [one for each in judged for one in each[judge_name]]
-        table = confusion(every)
-        print(f"{source.name}, judged by {judge_name} masks; {unseen} errors within the tolerance")
-        print(f"\n{as_tables(every)}", flush=True)
-        figures[f"{source.name}, {judge_name}"] = {
-            "cases": len(source.cases), "seeds": seeds, "unseen": unseen,
-            "macro_f1": macro_f1(by_type(table)),
-            "macro_f1_seeds": [macro_f1(by_type(confusion(s[judge_name]))) for s in judged],
-            "types": by_type(table), "confusion": table,
-        }  # fmt: skip
-    return figures
-
-
 def main() -> None:
-    from finding_volumes import volumes
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jsrt", type=Path, default=Path("../shared/data/jsrt"))
-    parser.add_argument("--hippocampus", type=Path, default=Path("../shared/data/msd_hippocampus"))
-    parser.add_argument("--only", choices=("pictures", "volumes"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--phantoms", type=int, default=60)
-    parser.add_argument("--volumes", type=int, default=12, help="how many phantoms of them")
     parser.add_argument("--tuning", action="store_true", help="the half the rules are from")
-    parser.add_argument("--json", type=Path, help="only what is measured is replaced in it")
+    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    numbers = range(40) if options.tuning else range(1000, 1000 + options.phantoms)
+    dataset = open_dataset(options.jsrt)
+    training = dataset.split("training")
+    half = len(training) // 2
+    jsrt = [
+        read_labels(dataset, case)
+        for case in (training[:half] if options.tuning else training[half:])
+    ]
+    order = [dataset.scheme.structures.index(name) for name in CHEST.structures]
+    sources = {
+        "phantoms": (list(chest_phantoms(numbers, 256)), CHEST),
+        "phantoms, one label map": (list(sided_phantoms(numbers, 256)), SIDES),
+        "JSRT": ([labels[order] for labels in jsrt], CHEST),
+    }
     figures: dict[str, Any] = {}
-    if options.json and options.json.exists():
-        figures = json.loads(options.json.read_text())
-    sources: list[Iterator[Source]] = []
-    if options.only != "volumes":
-        sources.append(pictures(options.jsrt, options.tuning, options.phantoms))
-    if options.only != "pictures":
-        sources.append(volumes(options.hippocampus, options.tuning, options.volumes))
-    for source in itertools.chain(*sources):
-        figures |= measure(source, options.seeds)
-        if options.json:
-            options.json.write_text(json.dumps(figures, indent=2) + "\n")
+    for name, (cases, scheme) in sources.items():
+        seeds = [judge_all(cases, scheme, seed) for seed in range(options.seeds)]
+        unseen = sum(len(each["unseen"]) for each in seeds)
+        for judge_name in ("clean", "teacher"):
+            judged = [one for each in seeds for one in each[judge_name]]
+            print(f"{name}, judged by {judge_name} masks; {unseen} errors within the tolerance\n")
+            print(as_tables(judged), flush=True)
+            table = confusion(judged)
+            figures[f"{name}, {judge_name}"] = {
+                "cases": len(cases), "seeds": options.seeds, "unseen": unseen,
+                "macro_f1": macro_f1(by_type(table)),
+                "macro_f1_seeds": [macro_f1(by_type(confusion(s[judge_name]))) for s in seeds],
+                "types": by_type(table), "confusion": table,
+            }  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_new_labels_take_the_place_of_the_given_ones(data: TrainingCases) -> Non
 
 
 @pytest.mark.parametrize("data", [squares(3), boxes(3)], ids=["pictures", "volumes"])
-def test_predictions_lie_on_the_grid_of_the_labels(data: TrainingCases) -> None:
+def test_predictions_lie_on_the_grid_of_the_labels(data: TrainingData | VolumeData) -> None:
     network = nn.Conv2d(1, 1, 1) if isinstance(data, TrainingData) else nn.Conv3d(1, 1, 1)
     found = list(data.probabilities(network))
     assert [maps.shape for maps in found] == [targets.shape for targets, _ in data.known()]
