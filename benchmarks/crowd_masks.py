@@ -19,8 +19,11 @@ JSON, as of `jsrt.py`, with draws as seeds and data sets as organs: numbers unde
 beside NAME_mean (over the data sets) stand NAME_spread (standard deviation over the draws),
 NAME_seeds, NAME_organs and NAME_organs_by_seed:
   given_mean              Dice of the crowd masks to gold, on the training images
-  mended_mean             Dice of the mended masks to gold, on the same images
-  mended_gain_mean        mended minus given
+  predicted_mean          of the predictions of teachers that have not seen the image
+  mended_mean             of the mended masks
+  mended_gain_mean        mended minus given; the sum of the next two:
+  moved_gain_mean         what moving doubted masks adds to the mean over all masks
+  replaced_gain_mean      what replacing the other doubted masks by the prediction adds to it
   student_mean            Dice to gold of maskmend's student, on the test images
   noisy_mean              of plain training on the crowd masks, stopped where it agrees best with
                           those of held-out training images
@@ -44,8 +47,10 @@ from pathlib import Path
 import numpy as np
 
 from jsrt import TRAINING, Figures, Lines, as_table, audited, score, summarise
-from maskmend import stages
-from maskmend.datasets import open_dataset
+from maskmend import files, stages
+from maskmend.arrays.overlap import count_overlap
+from maskmend.core import Dataset
+from maskmend.datasets import open_dataset, read_labels
 from maskmend.report.tables import markdown, spread
 from maskmend.settings import Settings, override_settings
 from maskmend.store import Run, Source
@@ -122,12 +127,38 @@ def measure(data: Path, root: Path, draw: int, settings: Settings) -> dict[str, 
     del by_structure["minutes"]
     # cells are the only structure
     found = {name: next(iter(values.values())) for name, values in by_structure.items()}
+    found["predicted"] = predicted_dice(run, gold)
     masks = run.read_masks_table()
     found["agreement"] = spread(float(mask["agreement"]) for mask in masks).mean
     found["doubted"] = sum(map(len, run.doubted().values())) / len(masks)
     found["mended_gain"] = found["mended"] - found["given"]
+    found |= gains(files.read_csv(run.root / "evaluation.csv"), run.replaced())
     found["student_gain"] = found["student"] - max(found["noisy"], found["noisy_last"])
     return found
+
+
+def predicted_dice(run: Run, gold: Dataset) -> float:
+    """Mean Dice to gold of the out-of-sample predictions."""
+    clean = {case.id: case for case in gold.cases}
+    return spread(
+        count_overlap(
+            read_labels(gold, clean[case.id])[0] == 1, run.read_predicted(case)[0] == 1
+        ).dice
+        for case in run.cases
+    ).mean
+
+
+def gains(scores: list[dict[str, str]], replaced: dict[str, set[str]]) -> dict[str, float]:
+    """What moving and what replacing doubted masks adds to the mean Dice over all masks.
+
+    scores: rows of evaluation.csv.  replaced: case -> its structures that the prediction replaces.
+    """
+    dice = {(row["what"], row["case"]): float(row["dice"]) for row in scores}
+    changes = {case: dice["mended", case] - dice["given", case] for case in replaced}
+    of_replaced = sum(change for case, change in changes.items() if replaced[case])
+    of_moved = sum(changes.values()) - of_replaced
+    total = len(changes)
+    return {"moved_gain": of_moved / total, "replaced_gain": of_replaced / total}
 
 
 def write_draw(data: Path, root: Path, draw: int) -> None:

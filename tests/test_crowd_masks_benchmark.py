@@ -56,3 +56,17 @@ def test_training_has_crowd_masks_and_gold_only_scores(
     for part, images in parts.items():
         assert [case.id for case in gold.cases if case.split == part] == images
     assert all(int((read_labels(gold, case) == 1).sum()) == 8 for case in gold.cases)
+
+
+def test_gain_is_told_apart_by_what_was_done(crowd: ModuleType) -> None:
+    dices = {"kept": (0.9, 0.9), "moved": (0.6, 0.8), "worse": (0.7, 0.4), "better": (0.1, 0.2)}
+    scores = [
+        {"what": what, "case": case, "dice": str(dice)}
+        for case, both in dices.items()
+        for what, dice in zip(("given", "mended"), both, strict=True)
+    ]
+    replaced = {"kept": set(), "moved": set(), "worse": {"cell"}, "better": {"cell"}}
+    found = crowd.gains(scores, replaced)
+    assert found == {
+        "moved_gain": pytest.approx(0.2 / 4), "replaced_gain": pytest.approx(-0.2 / 4),
+    }  # fmt: skip
