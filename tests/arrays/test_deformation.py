@@ -29,6 +29,20 @@ def touching(mask: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(pixel) for pixel in pixels[np.any(near, axis=0)].tolist()]
 
 
+def slow_bumps(mask: np.ndarray, radii: tuple[int, int], seed: int) -> np.ndarray:
+    """Every pixel within a drawn radius of a drawn pixel of the edge: set, and then unset."""
+    rng = np.random.default_rng(seed)
+    changed = mask.copy()
+    pixels = np.argwhere(np.ones_like(mask))
+    for value in (True, False):
+        edge = np.array(touching(changed)).reshape(-1, mask.ndim)
+        for centre in rng.choice(edge, len(edge) // 10, replace=False, axis=0):
+            reach = int(rng.integers(radii[0], radii[1] + 1))
+            near = ((pixels - centre) ** 2).sum(axis=1) <= reach**2
+            changed[tuple(pixels[near].T)] = value
+    return changed
+
+
 def test_a_dot_becomes_a_diamond_and_a_diamond_a_dot() -> None:
     dot = np.zeros((5, 5), dtype=bool)
     dot[2, 2] = True
@@ -48,6 +62,13 @@ def test_a_dot_becomes_a_diamond_and_a_diamond_a_dot() -> None:
 def test_crosses_are_diamonds(mask: np.ndarray, radius: int) -> None:
     np.testing.assert_array_equal(dilate_cross(mask, radius), slow_diamonds(mask, radius, True))
     np.testing.assert_array_equal(erode_cross(mask, radius), slow_diamonds(mask, radius, False))
+
+
+@settings(deadline=None, max_examples=40)
+@given(hnp.arrays(bool, (9, 8)).filter(np.any), st.integers(0, 3), st.integers(0, 99))
+def test_bumps_are_those_of_the_slow_loop(mask: np.ndarray, radius: int, seed: int) -> None:
+    radii = (radius, radius + 2)
+    np.testing.assert_array_equal(bump_edge(mask, radii, seed), slow_bumps(mask, radii, seed))
 
 
 def test_bumps_are_discs_on_the_outer_edge_and_bites_discs_on_theirs() -> None:

@@ -60,11 +60,9 @@ def smooth(mask: BoolArray) -> BoolArray:
     The grid continues as its mirror image about its outermost pixels.
     """
     weight = mask.astype(np.float64)
-    # an axis of one pixel takes no part, so that a thin volume is smoothed as its picture is
-    axes = [axis for axis, length in enumerate(mask.shape) if length > 1]
-    for axis in axes:
+    for axis in range(mask.ndim):
         weight = ndimage.correlate1d(weight, SMOOTHING, axis, mode="mirror")
-    smoothed: BoolArray = 2 * weight >= sum(SMOOTHING) ** len(axes)
+    smoothed: BoolArray = 2 * weight >= sum(SMOOTHING) ** mask.ndim
     return smoothed
 
 
