@@ -294,6 +294,16 @@ def test_a_broken_run_json_is_named(run: Run) -> None:
         Run.open(run.root)
 
 
+def test_a_run_of_another_format_is_refused(run: Run) -> None:
+    described = json.loads((run.root / "run.json").read_text())
+    # before it was 2, the same settings meant another training
+    (run.root / "run.json").write_text(json.dumps({**described, "format": 1}))
+    with pytest.raises(RunMismatchError, match=r"run folder of format 2; got format 1"):
+        Run.open(run.root)
+    with pytest.raises(RunMismatchError, match=r"run folder of format 2; got format 1"):
+        Run.create(run.root, run.source, run.settings)
+
+
 def test_a_split_without_cases_is_refused(source: Source, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         Run.create(tmp_path / "new", replace(source, splits=("validation",)), SETTINGS)

@@ -58,7 +58,7 @@ from maskmend.settings import Settings, settings_from, settings_yaml
 DEMO = "demo"
 """Folder in a run folder in which `maskmend demo` keeps its phantoms and comparisons."""
 
-FORMAT = 1
+FORMAT = 2
 """Of the run folder; a folder of another format is refused."""
 
 INSPECTED, DIGESTS = "working/inspected.json", "working/digests.json"
