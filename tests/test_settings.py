@@ -56,6 +56,7 @@ training_values = dict(
     overlap=st.floats(0, 1, exclude_max=True),
     dice=st.none() | st.floats(0, 10),
     learning_rate=st.floats(1e-12, 10),
+    precision=st.sampled_from(["auto", "full", "mixed"]),
     schedule=st.sampled_from(["constant", "cosine"]),
     weight_decay=st.floats(0, 1),
     averaging=st.floats(0, 1, exclude_max=True),

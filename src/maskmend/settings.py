@@ -75,6 +75,12 @@ class TrainingSettings(Group):
         description="cases in a step; null: 4, or 2 for volumes that need a large patch",
     )  # fmt: skip
     learning_rate: float = Field(4e-3, gt=0, description="of AdamW")
+    precision: Literal["auto", "full", "mixed"] = Field(
+        "auto",
+        description="mixed: the layers of the network work in 16 bits while it is trained (float16 "
+        "on CUDA, else bfloat16); weights, losses and predictions stay float32; quicker on a CPU "
+        "with AMX, slower on one without; auto: mixed on CUDA, else full",
+    )  # fmt: skip
     schedule: Literal["constant", "cosine"] = Field(
         "cosine", description="learning rate after the warm-up of 20 steps"
     )

@@ -180,6 +180,23 @@ class TestTheSameBytes:
         assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
         assert column(tmp_path / "broken", "kept") == [1] * 4
 
+    def test_half_the_bits(self, unbroken: Path, tmp_path: Path) -> None:
+        settings = SHORT.model_copy(update={"precision": "mixed"})
+        trained = train_network(discs(10, 3), settings, tmp_path / "unbroken", SEED, CPU)
+        assert last_weights(tmp_path / "unbroken") != last_weights(unbroken)
+        assert {value.dtype for value in trained.network.parameters()} == {torch.float32}
+        losses = [column(folder, "loss") for folder in (tmp_path / "unbroken", unbroken)]
+        np.testing.assert_allclose(losses[0][:2], losses[1][:2], rtol=0.02)
+        with pytest.raises(PowerCutError):
+            train_network(
+                discs(10, 3), settings, tmp_path / "broken", SEED, CPU, _Breaks(3, power_cut)
+            )
+        train_network(discs(10, 3), settings, tmp_path / "broken", SEED, CPU)
+        assert contents(tmp_path / "broken") == contents(tmp_path / "unbroken")
+        full = SHORT.model_copy(update={"precision": "full"})
+        train_network(discs(10, 3), full, tmp_path / "full", SEED, CPU)
+        assert last_weights(tmp_path / "full") == last_weights(unbroken)
+
     def test_ctrl_c_is_heard_as_such_and_resumed(self, unbroken: Path, tmp_path: Path) -> None:
         handler = signal.getsignal(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):

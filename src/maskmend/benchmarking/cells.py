@@ -26,6 +26,8 @@ SCHEMA = 1
 NEUTRAL: Mapping[str, Any] = {
     "student.method": "plain",
     "crossfit.teacher.method": "plain",
+    "student.precision": "auto",
+    "crossfit.teacher.precision": "auto",
 }
 """Settings that came after the first results, each with the value that does what was done before.
 

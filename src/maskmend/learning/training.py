@@ -8,7 +8,7 @@ import math
 import signal
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -86,6 +86,16 @@ def _identity(
     } | data.describe()
 
 
+def _precision(
+    settings: TrainingSettings, compute: Compute
+) -> Literal["16-mixed", "bf16-mixed", "32-true"]:
+    """As Lightning calls it."""
+    cuda = compute.device.type == "cuda"
+    if settings.precision == "full" or (settings.precision == "auto" and not cuda):
+        return "32-true"
+    return "16-mixed" if cuda else "bf16-mixed"
+
+
 def _with_defaults(identity: dict[str, Any], settings: TrainingSettings) -> dict[str, Any]:
     """A stored identity, with the settings that did not exist when it was stored."""
     return identity | {"settings": type(settings)().model_dump() | identity["settings"]}
@@ -130,7 +140,7 @@ def _fit(
     trainer = pl.Trainer(
         accelerator=compute.device.type, devices=[compute.device.index or 0]
         if compute.device.type == "cuda" else 1,
-        precision="16-mixed" if compute.device.type == "cuda" else "32-true",
+        precision=_precision(settings, compute),
         max_epochs=epochs, callbacks=[best, last], plugins=[_AtomicCheckpoints()],
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1_000_000,
