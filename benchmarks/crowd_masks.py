@@ -23,7 +23,7 @@ NAME_seeds, NAME_organs and NAME_organs_by_seed:
   mended_mean             of the mended masks
   mended_gain_mean        mended minus given; the sum of the next two:
   moved_gain_mean         what moving doubted masks adds to the mean over all masks
-  replaced_gain_mean      what replacing the other doubted masks by the prediction adds to it
+  redrawn_gain_mean      what redrawing the other doubted masks adds to it
   student_mean            Dice to gold of maskmend's student, on the test images
   noisy_mean              of plain training on the crowd masks, stopped where it agrees best with
                           those of held-out training images
@@ -132,7 +132,7 @@ def measure(data: Path, root: Path, draw: int, settings: Settings) -> dict[str, 
     found["agreement"] = spread(float(mask["agreement"]) for mask in masks).mean
     found["doubted"] = sum(map(len, run.doubted().values())) / len(masks)
     found["mended_gain"] = found["mended"] - found["given"]
-    found |= gains(files.read_csv(run.root / "evaluation.csv"), run.replaced())
+    found |= gains(files.read_csv(run.root / "evaluation.csv"), run.redrawn())
     found["student_gain"] = found["student"] - max(found["noisy"], found["noisy_last"])
     return found
 
@@ -148,17 +148,17 @@ def predicted_dice(run: Run, gold: Dataset) -> float:
     ).mean
 
 
-def gains(scores: list[dict[str, str]], replaced: dict[str, set[str]]) -> dict[str, float]:
-    """What moving and what replacing doubted masks adds to the mean Dice over all masks.
+def gains(scores: list[dict[str, str]], redrawn: dict[str, set[str]]) -> dict[str, float]:
+    """What moving and what redrawing doubted masks adds to the mean Dice over all masks.
 
-    scores: rows of evaluation.csv.  replaced: case -> its structures that the prediction replaces.
+    scores: rows of evaluation.csv.  redrawn: case -> its structures that are doubted and not moved.
     """
     dice = {(row["what"], row["case"]): float(row["dice"]) for row in scores}
-    changes = {case: dice["mended", case] - dice["given", case] for case in replaced}
-    of_replaced = sum(change for case, change in changes.items() if replaced[case])
-    of_moved = sum(changes.values()) - of_replaced
+    changes = {case: dice["mended", case] - dice["given", case] for case in redrawn}
+    of_redrawn = sum(change for case, change in changes.items() if redrawn[case])
+    of_moved = sum(changes.values()) - of_redrawn
     total = len(changes)
-    return {"moved_gain": of_moved / total, "replaced_gain": of_replaced / total}
+    return {"moved_gain": of_moved / total, "redrawn_gain": of_redrawn / total}
 
 
 def write_draw(data: Path, root: Path, draw: int) -> None:

@@ -65,8 +65,8 @@ def test_gain_is_told_apart_by_what_was_done(crowd: ModuleType) -> None:
         for case, both in dices.items()
         for what, dice in zip(("given", "mended"), both, strict=True)
     ]
-    replaced = {"kept": set(), "moved": set(), "worse": {"cell"}, "better": {"cell"}}
-    found = crowd.gains(scores, replaced)
+    redrawn = {"kept": set(), "moved": set(), "worse": {"cell"}, "better": {"cell"}}
+    found = crowd.gains(scores, redrawn)
     assert found == {
-        "moved_gain": pytest.approx(0.2 / 4), "replaced_gain": pytest.approx(-0.2 / 4),
+        "moved_gain": pytest.approx(0.2 / 4), "redrawn_gain": pytest.approx(-0.2 / 4),
     }  # fmt: skip

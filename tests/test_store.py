@@ -334,8 +334,8 @@ def test_masks_are_listed_worst_first_and_unknown_ones_last(run: Run) -> None:
     listed = [(row["case"], row["agreement"]) for row in run.read_masks_table()]
     assert listed == [(ids[1], "0.2"), (ids[2], "0.2"), (ids[0], "0.9"), (ids[1], ""), (ids[3], "")]
     assert run.doubted() == {ids[0]: set(), ids[1]: {"heart"}, ids[2]: {"lung"}, ids[3]: set()}
-    # a mask that was moved is doubted, and not replaced
-    assert run.replaced() == {ids[0]: set(), ids[1]: set(), ids[2]: {"lung"}, ids[3]: set()}
+    # a mask that was moved is doubted, and not redrawn
+    assert run.redrawn() == {ids[0]: set(), ids[1]: set(), ids[2]: {"lung"}, ids[3]: set()}
 
 
 def test_finding_masks_come_back_whole_or_in_part(run: Run) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from maskmend.arrays.accumulate import Tally
 from maskmend.arrays.agreement import flag_doubted, mask_mismatch, predicted_labels
+from maskmend.arrays.blended import self_distance
 from maskmend.arrays.blocks import Run as Pixels
 from maskmend.arrays.blocks import split_runs
 from maskmend.arrays.confidence import (
@@ -23,7 +24,7 @@ from maskmend.arrays.confidence import (
     bootstrap_intervals,
 )
 from maskmend.arrays.correction import suggested_where
-from maskmend.arrays.moved import moved_labels
+from maskmend.arrays.redrawn import redrawn_labels
 from maskmend.arrays.search import METHODS, ErrorSearch
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
 from maskmend.datasets import read_grid
@@ -260,15 +261,36 @@ def _mismatches(run: Run, span: range) -> list[FloatArray]:
     return rows
 
 
+def self_distances(run: Run, workers: Workers) -> FloatArray:
+    """How unsure the predictions are of themselves, (cases, structures), as `self_distance` has it.
+
+    Reads all probabilities once more.
+    """
+    found = workers.each(partial(_self_distances, run), spans(run.cases, workers))
+    return np.array([one for some in found for one in some])
+
+
+def _self_distances(run: Run, span: range) -> list[FloatArray]:
+    scheme = run.dataset.scheme
+    return [
+        self_distance(
+            run.read_probabilities(case), run.read_predicted(case), run.read_given(case), scheme
+        )
+        for case in run.cases[span.start : span.stop]
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Belief:
     """Which masks are believed, for `doubted_masks`.
 
-    believed: (cases, structures).  limits: (structures,), the largest 1 - Dice that is.
+    believed: (cases, structures).  limits: (structures,), the largest 1 - Dice that is.  expected:
+    (cases, structures), 1 - Dice of each prediction to the truth, where it is to count; else 0.
     """
 
     believed: BoolArray
     limits: FloatArray
+    expected: FloatArray
 
 
 def write_noise_maps(
@@ -276,7 +298,7 @@ def write_noise_maps(
 ) -> Iterator[tuple[FloatArray, BoolArray]]:
     """Write the noise map of each case; yields facts of its structures, (structures,) each.
 
-    Which share of its pixels is flagged, and whether the mask was moved, not replaced.
+    Which share of its pixels is flagged, and whether the mask was moved.
 
     In exclusive labels a flagged pixel counts for the structure that it is given to and for the one
     that is predicted there.
@@ -299,11 +321,12 @@ def _write_noise_maps(
             flagged = judgement.flag(run, index, case)
         else:
             believed, suggested = belief.believed[index], predicted
-            if run.settings.flag.move and not believed.all():
+            if not believed.all():
                 limits = np.where(believed, -1.0, belief.limits)
-                suggested, moved = moved_labels(
-                    given, predicted, limits, scheme, read_grid(case).steps
-                )
+                suggested, moved = redrawn_labels(
+                    given, predicted, limits, belief.expected[index], scheme,
+                    read_grid(case).steps, run.settings.flag.move,
+                )  # fmt: skip
             flagged = flag_doubted(given, suggested, believed, scheme)
         run.write_noise_map(case, flagged)
         facts.append((flagged_shares(flagged, given, predicted, scheme), moved))

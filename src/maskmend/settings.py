@@ -166,7 +166,12 @@ class FlagSettings(Group):
     move: bool = Field(
         True,
         description="doubted_masks: a mask that is believed once its boundary is moved in or out "
-        "by one distance is moved, not replaced by the prediction",
+        "by one distance is moved",
+    )
+    blend: bool = Field(
+        True,
+        description="doubted_masks: any other doubted mask is drawn between itself and the "
+        "prediction, nearer to the one that is expected to be better; else it is the prediction",
     )
 
 
@@ -216,7 +221,7 @@ class Settings(Group):
     audit_labels: Literal["given", "hard", "soft", "believed"] = Field(
         "believed",
         description="labels that the student of `audit` is trained on; given, hard (mended), soft, "
-        "or believed: given masks that are believed and those that were moved, no predicted ones",
+        "or believed: given masks that are believed and those that were moved, no others",
     )
 
 

@@ -17,8 +17,19 @@ import numpy as np
 from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
 from maskmend.arrays.agreement import belief_limits, predicted_labels, structure_distance
+from maskmend.arrays.blended import expected_distance
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
-from maskmend.core import QUIET, Case, Dataset, Finding, LabelArray, LeftOut, Listener
+from maskmend.core import (
+    QUIET,
+    BoolArray,
+    Case,
+    Dataset,
+    Finding,
+    FloatArray,
+    LabelArray,
+    LeftOut,
+    Listener,
+)
 from maskmend.datasets import copy_images, open_dataset, read_grid, read_labels, write_labels
 from maskmend.datasets.doctor import Diagnosis, diagnose
 from maskmend.datasets.layouts import find_layout
@@ -37,7 +48,15 @@ from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
-from maskmend.judging import Belief, judge_planes, mended, mismatches, write_noise_maps
+from maskmend.judging import (
+    DOUBTED_MASKS,
+    Belief,
+    judge_planes,
+    mended,
+    mismatches,
+    self_distances,
+    write_noise_maps,
+)
 from maskmend.proposals import complete
 from maskmend.rankings import forget_rankings, write_rankings
 from maskmend.report.html import render
@@ -184,7 +203,7 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     limits = belief_limits(distance, settings.doubt_ratio, zeros_are_empty=False)
     believed = ~(distance > limits)
     rows = []
-    belief = Belief(believed, limits)
+    belief = Belief(believed, limits, _expected(run, believed, limits, workers))
     written = write_noise_maps(run, judgement, belief, settings.method, workers)
     for index, (case, (flagged, moved)) in enumerate(zip(run.cases, written, strict=True)):
         doubted = ~believed[index]
@@ -195,6 +214,16 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     run.write_masks_table(rows)
     for warning in (*too_good(run), *too_poor(run)):
         listener.say(warning)
+
+
+def _expected(run: Run, believed: BoolArray, limits: FloatArray, workers: Workers) -> FloatArray:
+    """1 - Dice of each prediction to the truth, (cases, structures); 0 where nobody asks for it."""
+    settings = run.settings.flag
+    if believed.all() or settings.method != DOUBTED_MASKS or not settings.blend:
+        return np.zeros(believed.shape)
+    # a structure without a mask has no limit, and nothing to doubt
+    ordinary = np.where(np.isinf(limits), 0.0, limits / settings.doubt_ratio)
+    return expected_distance(self_distances(run, workers), believed, ordinary)
 
 
 def correct(run: Run, listener: Listener = QUIET) -> None:
@@ -239,7 +268,7 @@ def train(
     """Train a student on the labels of all judged cases: given, hard, soft or believed.
 
     hard, soft: the mended labels.  believed: the given masks that are believed and those that were
-    moved, without the ones that the prediction replaces.
+    moved, without the other doubted ones.
     Returns its folder, students/NAME; the name is that of the labels unless given.
     """
     folder = f"students/{name or labels}"

@@ -488,7 +488,7 @@ class Run:
                 found[row["case"]].add(row["structure"])
         return found
 
-    def replaced(self) -> dict[str, set[str]]:
+    def redrawn(self) -> dict[str, set[str]]:
         """Case id -> the structures whose mask is doubted and was not moved, from masks.csv."""
         doubted = self.doubted()
         for row in self.read_masks_table():

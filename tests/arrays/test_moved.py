@@ -10,11 +10,9 @@ from hypothesis import given as examples
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from maskmend.arrays.moved import REACH, moved_labels, moved_mask
-from maskmend.core import IGNORED, BoolArray, LabelScheme
+from maskmend.arrays.moved import REACH, moved_mask
+from maskmend.core import BoolArray
 
-OVERLAPPING = LabelScheme(("lung", "heart"), True)
-EXCLUSIVE = LabelScheme(("front", "back"), False)
 ONE = (1.0, 1.0)
 
 
@@ -124,46 +122,3 @@ def test_a_picture_is_a_thin_volume(seed: int) -> None:
     flat = moved_mask(drawn, predicted, all_of(drawn), ONE)
     thick = moved_mask(drawn[None], predicted[None], all_of(drawn)[None], (3.0, *ONE))
     assert (thick[0] == flat).all()
-
-
-class TestLabels:
-    truth = disc(10)
-    wide = disc(14)
-
-    def test_a_moved_mask_takes_the_place_of_the_prediction(self) -> None:
-        rough = self.truth & ~disc(2, (11, 20))
-        given = np.stack([self.wide, self.wide]).astype(np.uint8)
-        predicted = np.stack([rough, rough]).astype(np.uint8)
-        limits = np.array([0.1, -1.0])
-        labels, moved = moved_labels(given, predicted, limits, OVERLAPPING, ONE)
-        assert moved.tolist() == [True, False]
-        assert dice(labels[0] == 1, self.truth) > dice(rough, self.truth)
-        # what is believed, or not to be moved, stays predicted
-        assert (labels[1] == predicted[1]).all()
-
-    def test_a_mask_that_does_not_come_to_agree_stays_replaced(self) -> None:
-        elsewhere = disc(10, (20, 28))
-        given = np.stack([elsewhere, elsewhere]).astype(np.uint8)
-        predicted = np.stack([self.truth, self.truth]).astype(np.uint8)
-        labels, moved = moved_labels(given, predicted, np.array([0.1, 0.1]), OVERLAPPING, ONE)
-        assert (labels == predicted).all()
-        assert not moved.any()
-
-    def test_exclusive_structures_keep_out_of_each_other(self) -> None:
-        given, predicted = np.zeros((2, 1, 41, 41), np.uint8)
-        given[0][self.wide] = 1
-        given[0, :, 36:] = 2
-        predicted[0][self.truth] = 1
-        predicted[0, :, 36:] = 2
-        labels, _ = moved_labels(given, predicted, np.array([0.1, -1.0]), EXCLUSIVE, ONE)
-        assert dice(labels[0] == 1, self.truth) > 0.97
-        assert (labels[0, :, 36:] == 2).all()
-
-    def test_ignored_pixels_are_not_given_away(self) -> None:
-        given = np.zeros((1, 41, 41), np.uint8)
-        given[0][self.wide] = 1
-        given[0, :8] = IGNORED
-        predicted = np.zeros_like(given)
-        predicted[0][self.truth] = 1
-        labels, _ = moved_labels(given, predicted, np.array([0.2, -1.0]), EXCLUSIVE, ONE)
-        assert (labels[0, :8] == predicted[0, :8]).all()
