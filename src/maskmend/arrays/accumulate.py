@@ -31,7 +31,8 @@ _ALL = np.iinfo(np.int64).max
 _CANDIDATE_ROWS = 1 << 20
 _FEWEST_ROWS = 1 << 10
 _STRETCH = 64
-# found candidates are merged once there are this many of them
+# found candidates are merged once there are this many of them, and as many as were merged before,
+# so that each is sorted a few times and not once for every other 2**16
 _MERGED_AT = 1 << 16
 
 
@@ -162,13 +163,15 @@ class Gathered:
         self._cuts = cuts
         self._merged = combine(np.zeros((3, 0), np.int64), np.zeros(0, np.int64))
         self._found: list[tuple[NDArray[np.int32], Doubles, Counts]] = []
+        self._waiting = 0
 
     def add(self, slots: NDArray[np.int32], scores: Doubles, case: int) -> None:
         """Pixels of a case: the slot and score of each, (n,)."""
         if not len(slots):
             return
         self._found.append((slots, scores, np.full(len(slots), case)))
-        if sum(len(found) for found, _, _ in self._found) > _MERGED_AT:
+        self._waiting += len(slots)
+        if self._waiting > max(_MERGED_AT, len(self._merged.pixels)):
             self._merge()
 
     def candidates(self) -> Candidates:
@@ -180,7 +183,7 @@ class Gathered:
         if self._found:
             slots, scores, cases = (np.concatenate(part) for part in zip(*self._found, strict=True))
             self._merged = self._merged + self._cuts.candidates(slots, scores, cases)
-            self._found = []
+            self._found, self._waiting = [], 0
 
 
 def no_cuts(slots: int) -> Cuts:
