@@ -324,18 +324,22 @@ def test_noise_maps_come_back(run: Run) -> None:
 def test_masks_are_listed_worst_first_and_unknown_ones_last(run: Run) -> None:
     ids = [case.id for case in run.cases]
     rows = [
-        [ids[0], "lung", 0.9, False, 0.0, False],
-        [ids[3], "heart", float("nan"), False, 0.0, False],
-        [ids[1], "lung", float("nan"), False, 0.0, False],
-        [ids[2], "lung", 0.2, True, 0.3, False],
-        [ids[1], "heart", 0.2, True, 0.1, True],
+        [ids[0], "lung", 0.9, False, 0.0, False, np.nan],
+        [ids[3], "heart", np.nan, False, 0.0, False, np.nan],
+        [ids[1], "lung", np.nan, False, 0.0, False, np.nan],
+        [ids[2], "lung", 0.2, True, 0.3, False, 0.75],
+        [ids[2], "heart", 0.3, True, 0.3, False, 0.25],
+        [ids[1], "heart", 0.2, True, 0.1, True, np.nan],
     ]
     run.write_masks_table(rows)
     listed = [(row["case"], row["agreement"]) for row in run.read_masks_table()]
-    assert listed == [(ids[1], "0.2"), (ids[2], "0.2"), (ids[0], "0.9"), (ids[1], ""), (ids[3], "")]
-    assert run.doubted() == {ids[0]: set(), ids[1]: {"heart"}, ids[2]: {"lung"}, ids[3]: set()}
+    worst = [(ids[1], "0.2"), (ids[2], "0.2"), (ids[2], "0.3")]
+    assert listed == [*worst, (ids[0], "0.9"), (ids[1], ""), (ids[3], "")]
+    both = {"heart", "lung"}
+    assert run.doubted() == {ids[0]: set(), ids[1]: {"heart"}, ids[2]: both, ids[3]: set()}
     # a mask that was moved is doubted, and not redrawn
-    assert run.redrawn() == {ids[0]: set(), ids[1]: set(), ids[2]: {"lung"}, ids[3]: set()}
+    assert run.redrawn() == {ids[0]: set(), ids[1]: set(), ids[2]: both, ids[3]: set()}
+    assert run.mostly_predicted() == {ids[0]: set(), ids[1]: set(), ids[2]: {"lung"}, ids[3]: set()}
 
 
 def test_finding_masks_come_back_whole_or_in_part(run: Run) -> None:

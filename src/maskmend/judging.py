@@ -24,7 +24,7 @@ from maskmend.arrays.confidence import (
     bootstrap_intervals,
 )
 from maskmend.arrays.correction import suggested_where
-from maskmend.arrays.redrawn import redrawn_labels
+from maskmend.arrays.redrawn import Redrawn, redrawn_labels
 from maskmend.arrays.search import METHODS, ErrorSearch
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
 from maskmend.datasets import read_grid
@@ -293,16 +293,24 @@ class Belief:
     expected: FloatArray
 
 
+@dataclass(frozen=True, eq=False)
+class MaskFacts:
+    """What became of the masks of a case, (structures,) each.
+
+    flagged_share: of the pixels, in [0, 1]; in exclusive labels a flagged pixel counts for the
+    structure that it is given to and for the one that is predicted there.  moved, trust: as of
+    `Redrawn`.
+    """
+
+    flagged_share: FloatArray
+    moved: BoolArray
+    trust: FloatArray
+
+
 def write_noise_maps(
     run: Run, judgement: Judgement, belief: Belief, method: str, workers: Workers
-) -> Iterator[tuple[FloatArray, BoolArray]]:
-    """Write the noise map of each case; yields facts of its structures, (structures,) each.
-
-    Which share of its pixels is flagged, and whether the mask was moved.
-
-    In exclusive labels a flagged pixel counts for the structure that it is given to and for the one
-    that is predicted there.
-    """
+) -> Iterator[MaskFacts]:
+    """Write the noise map of each case; yields facts of its masks."""
     write = partial(_write_noise_maps, run, judgement, belief, method)
     for some in workers.each(write, spans(run.cases, workers)):
         yield from some
@@ -310,26 +318,29 @@ def write_noise_maps(
 
 def _write_noise_maps(
     run: Run, judgement: Judgement, belief: Belief, method: str, span: range
-) -> list[tuple[FloatArray, BoolArray]]:
+) -> list[MaskFacts]:
     facts = []
     scheme = run.dataset.scheme
     for index in span:
         case = run.cases[index]
         given, predicted = run.read_given(case), run.read_predicted(case)
-        moved = np.zeros(len(scheme.structures), bool)
+        believed = belief.believed[index]
+        # where single pixels are judged, a mask that is doubted is not redrawn as a whole
+        trust = np.where(believed, np.nan, 1.0)
+        redrawn = Redrawn(predicted, np.zeros_like(believed), trust)
         if method != DOUBTED_MASKS:
             flagged = judgement.flag(run, index, case)
         else:
-            believed, suggested = belief.believed[index], predicted
             if not believed.all():
                 limits = np.where(believed, -1.0, belief.limits)
-                suggested, moved = redrawn_labels(
+                redrawn = redrawn_labels(
                     given, predicted, limits, belief.expected[index], scheme,
                     read_grid(case).steps, run.settings.flag.move,
                 )  # fmt: skip
-            flagged = flag_doubted(given, suggested, believed, scheme)
+            flagged = flag_doubted(given, redrawn.labels, believed, scheme)
         run.write_noise_map(case, flagged)
-        facts.append((flagged_shares(flagged, given, predicted, scheme), moved))
+        shares = flagged_shares(flagged, given, predicted, scheme)
+        facts.append(MaskFacts(shares, redrawn.moved, redrawn.trust))
     return facts
 
 

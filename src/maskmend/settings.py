@@ -221,7 +221,7 @@ class Settings(Group):
     audit_labels: Literal["given", "hard", "soft", "believed"] = Field(
         "believed",
         description="labels that the student of `audit` is trained on; given, hard (mended), soft, "
-        "or believed: given masks that are believed and those that were moved, no others",
+        "or believed: given where believed, moved, or redrawn, but none nearer to the prediction",
     )
 
 

@@ -205,10 +205,13 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     rows = []
     belief = Belief(believed, limits, _expected(run, believed, limits, workers))
     written = write_noise_maps(run, judgement, belief, settings.method, workers)
-    for index, (case, (flagged, moved)) in enumerate(zip(run.cases, written, strict=True)):
+    for index, (case, masks) in enumerate(zip(run.cases, written, strict=True)):
         doubted = ~believed[index]
         for number, name in enumerate(scheme.structures):
-            facts = doubted[number], flagged[number], moved[number]
+            facts = (
+                doubted[number], masks.flagged_share[number], masks.moved[number],
+                masks.trust[number],
+            )  # fmt: skip
             rows.append([case.id, name, 1 - distance[index, number], *facts])
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
@@ -268,7 +271,7 @@ def train(
     """Train a student on the labels of all judged cases: given, hard, soft or believed.
 
     hard, soft: the mended labels.  believed: the given masks that are believed and those that were
-    moved, without the other doubted ones.
+    moved, without those that are redrawn nearer to the prediction than to the mask.
     Returns its folder, students/NAME; the name is that of the labels unless given.
     """
     folder = f"students/{name or labels}"

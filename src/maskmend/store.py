@@ -64,7 +64,9 @@ FORMAT = 2
 INSPECTED, DIGESTS = "working/inspected.json", "working/digests.json"
 """What was found in the files of the data set, and their SHA-256; with the times of the files."""
 
-MASKS_HEADER = ("case", "structure", "agreement", "doubted", "flagged_share", "moved")
+MASKS_HEADER = (
+    "case", "structure", "agreement", "doubted", "flagged_share", "moved", "trust_in_prediction",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -495,6 +497,15 @@ class Run:
             if row["moved"] == "True":
                 doubted[row["case"]].discard(row["structure"])
         return doubted
+
+    def mostly_predicted(self) -> dict[str, set[str]]:
+        """Case id -> the structures whose doubted mask counts less than the prediction."""
+        found: dict[str, set[str]] = {case.id: set() for case in self.cases}
+        for row in self.read_masks_table():
+            trust = row["trust_in_prediction"]
+            if trust and float(trust) > 0.5:
+                found[row["case"]].add(row["structure"])
+        return found
 
     def clear_pictures(self) -> None:
         """Remove the pictures of an earlier flagging, whose names may differ."""

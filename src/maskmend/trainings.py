@@ -36,8 +36,8 @@ def fit(
 ) -> Trained:  # fmt: skip
     """Train a network on some labels of some cases of a run, or load it if it is finished.
 
-    labels: given; hard (mended); soft (mended, given and suggested class mixed); believed (given or
-    moved, without the other doubted masks).
+    labels: given; hard (mended); soft (mended, given and suggested class mixed); believed (given,
+    moved, or redrawn, without the masks that were redrawn nearer to the prediction).
     """
     from maskmend.learning.training import train_network
 
@@ -137,25 +137,24 @@ def _items(
     run: Run, labels: str, cases: Sequence[Case]
 ) -> Iterator[tuple[str, NDArray[Any], tuple[float, ...], FloatArray, FloatArray]]:
     doubted = run.doubted() if labels == BELIEVED else {}
-    redrawn = run.redrawn() if labels == BELIEVED else {}
+    predicted = run.mostly_predicted() if labels == BELIEVED else {}
     for case in cases:
         given = run.read_given(case)
         if labels == HARD:
             given = run.read_mended(case)
         elif labels == BELIEVED:
-            moved = doubted[case.id] != redrawn[case.id]
-            mended = run.read_mended(case) if moved else given
-            given = _believed(run, case, mended, redrawn[case.id])
+            mended = run.read_mended(case) if doubted[case.id] - predicted[case.id] else given
+            given = _believed(run, case, mended, predicted[case.id])
         soft, taking_part = soft_targets(given, run.dataset.scheme)
         if labels == SOFT:
             soft = run.read_soft(case)
         yield case.id, read_image(case), read_grid(case).steps, soft, taking_part
 
 
-def _believed(run: Run, case: Case, labels: LabelArray, redrawn: set[str]) -> LabelArray:
-    """The labels with IGNORED where they hang on a doubted mask that was not moved."""
+def _believed(run: Run, case: Case, mended: LabelArray, left_out: set[str]) -> LabelArray:
+    """The mended labels with IGNORED where they hang on a structure that is left out."""
     scheme, predicted = run.dataset.scheme, run.read_predicted(case)
-    sure = np.array([name not in redrawn for name in scheme.structures])
+    sure = np.array([name not in left_out for name in scheme.structures])
     given = run.read_given(case)
-    unsure = in_doubt(given, predicted, sure, scheme) | in_doubt(labels, predicted, sure, scheme)
-    return np.where(unsure, IGNORED, labels).astype(np.uint8)
+    unsure = in_doubt(given, predicted, sure, scheme) | in_doubt(mended, predicted, sure, scheme)
+    return np.where(unsure, IGNORED, mended).astype(np.uint8)

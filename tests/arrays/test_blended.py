@@ -27,6 +27,10 @@ def disc(radius: float, centre: tuple[float, float] = (20, 20), size: int = 41) 
     return found
 
 
+def blend(given: BoolArray, predicted: BoolArray, trust: float) -> BoolArray:
+    return blended_mask(given, predicted, trust, ONE)[0]
+
+
 class TestSelfDistance:
     probs = np.array([[0.9, 0.8, 0.3, 0.0], [0.1, 0.2, 0.1, 0.0]])
 
@@ -97,11 +101,11 @@ class TestBlendedMask:
     given, predicted = disc(10, (20, 23)), disc(8, (20, 18))
 
     def test_the_ends_are_the_masks_themselves(self) -> None:
-        assert (blended_mask(self.given, self.predicted, 1.0, ONE) == self.predicted).all()
-        assert (blended_mask(self.given, self.predicted, 0.0, ONE) == self.given).all()
+        assert (blend(self.given, self.predicted, 1.0) == self.predicted).all()
+        assert (blend(self.given, self.predicted, 0.0) == self.given).all()
 
     def test_half_way_between_two_discs_of_one_centre(self) -> None:
-        half = blended_mask(disc(12), disc(8), 0.5, ONE)
+        half = blend(disc(12), disc(8), 0.5)
         assert half.sum() == pytest.approx(disc(10).sum(), rel=0.1)
 
     @pytest.mark.parametrize("trust", [0.2, 0.5, 0.9])
@@ -115,22 +119,24 @@ class TestBlendedMask:
             for mask in (self.given, self.predicted)
         ]  # fmt: skip
         wanted = (1 - trust) * depths[0] + trust * depths[1] > 0
-        assert (blended_mask(self.given, self.predicted, trust, ONE) == wanted).all()
+        assert (blend(self.given, self.predicted, trust) == wanted).all()
 
     @examples(st.integers(0, 10_000), st.floats(0, 1))
     def test_it_lies_between_them(self, seed: int, trust: float) -> None:
         rng = np.random.default_rng(seed)
         smooth = ndimage.gaussian_filter(rng.random((2, 24, 24)), (0, 2, 2))
         drawn, found = smooth > np.quantile(smooth, rng.uniform(0.4, 0.95))
-        blended = blended_mask(drawn, found, trust, ONE)
+        blended = blend(drawn, found, trust)
         assert not (blended & ~(drawn | found)).any()
         if (drawn & found).any():
             assert (blended | ~(drawn & found)).all()
 
     def test_of_masks_far_from_each_other_the_predicted_one_remains(self) -> None:
         left, right = disc(4, (20, 6)), disc(4, (20, 34))
-        assert (blended_mask(left, right, 0.9, ONE) & ~right).sum() == 0
-        assert (blended_mask(left, right, 0.5, ONE) == right).all()
+        assert (blend(left, right, 0.9) & ~right).sum() == 0
+        mask, trust = blended_mask(left, right, 0.5, ONE)
+        assert (mask == right).all()
+        assert trust == 1
 
     @pytest.mark.parametrize("empty", ["given", "predicted", "full"])
     def test_nothing_between(self, empty: str) -> None:
@@ -140,14 +146,14 @@ class TestBlendedMask:
             "full": (~nothing, self.predicted),
         }  # fmt: skip
         drawn, found = pairs[empty]
-        assert (blended_mask(drawn, found, 0.5, ONE) == found).all()
+        assert (blend(drawn, found, 0.5) == found).all()
 
     def test_the_pixels_have_sizes(self) -> None:
         wide = np.zeros((20, 40), bool)
         wide[4:16, 8:32] = True
         narrow = np.zeros((20, 40), bool)
         narrow[8:12, 16:24] = True
-        blended = blended_mask(wide, narrow, 0.5, (2.0, 1.0))
+        blended, _ = blended_mask(wide, narrow, 0.5, (2.0, 1.0))
         rows, columns = np.flatnonzero(blended.any(axis=1)), np.flatnonzero(blended.any(axis=0))
         # 2 rows are as far as 4 columns
         assert abs(2 * len(rows) - len(columns)) <= 2

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from maskmend.arrays.blended import blended_mask, trust_in_prediction
 from maskmend.arrays.redrawn import redrawn_labels
-from maskmend.core import IGNORED, BoolArray, LabelScheme
+from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelScheme
 
 OVERLAPPING = LabelScheme(("lung", "heart"), True)
 EXCLUSIVE = LabelScheme(("front", "back"), False)
@@ -21,6 +23,11 @@ def disc(radius: float, centre: tuple[float, float] = (20, 20), size: int = 41) 
     rows, columns = np.ogrid[:size, :size]
     found: BoolArray = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= radius**2
     return found
+
+
+def redraw(*arguments: Any) -> tuple[LabelArray, BoolArray, FloatArray]:
+    found = redrawn_labels(*arguments)
+    return found.labels, found.moved, found.trust
 
 
 def dice(a: BoolArray, b: BoolArray) -> float:
@@ -36,8 +43,9 @@ class TestMoved:
         given = np.stack([self.wide, self.wide]).astype(np.uint8)
         predicted = np.stack([rough, rough]).astype(np.uint8)
         limits = np.array([0.1, -1.0])
-        labels, moved = redrawn_labels(given, predicted, limits, CERTAIN, OVERLAPPING, ONE)
+        labels, moved, trusts = redraw(given, predicted, limits, CERTAIN, OVERLAPPING, ONE)
         assert moved.tolist() == [True, False]
+        assert np.isnan(trusts).all()
         assert dice(labels[0] == 1, self.truth) > dice(rough, self.truth)
         # what is believed, or not to be moved, stays predicted
         assert (labels[1] == predicted[1]).all()
@@ -46,9 +54,7 @@ class TestMoved:
         elsewhere = disc(10, (20, 28))
         given = np.stack([elsewhere, elsewhere]).astype(np.uint8)
         predicted = np.stack([self.truth, self.truth]).astype(np.uint8)
-        labels, moved = redrawn_labels(
-            given, predicted, np.array([0.1, 0.1]), CERTAIN, OVERLAPPING, ONE
-        )
+        labels, moved, _ = redraw(given, predicted, np.array([0.1, 0.1]), CERTAIN, OVERLAPPING, ONE)
         assert (labels == predicted).all()
         assert not moved.any()
 
@@ -58,7 +64,7 @@ class TestMoved:
         given[0, :, 36:] = 2
         predicted[0][self.truth] = 1
         predicted[0, :, 36:] = 2
-        labels, _ = redrawn_labels(given, predicted, np.array([0.1, -1.0]), CERTAIN, EXCLUSIVE, ONE)
+        labels, _, _ = redraw(given, predicted, np.array([0.1, -1.0]), CERTAIN, EXCLUSIVE, ONE)
         assert dice(labels[0] == 1, self.truth) > 0.97
         assert (labels[0, :, 36:] == 2).all()
 
@@ -68,7 +74,7 @@ class TestMoved:
         given[0, :8] = IGNORED
         predicted = np.zeros_like(given)
         predicted[0][self.truth] = 1
-        labels, _ = redrawn_labels(given, predicted, np.array([0.2, -1.0]), CERTAIN, EXCLUSIVE, ONE)
+        labels, _, _ = redraw(given, predicted, np.array([0.2, -1.0]), CERTAIN, EXCLUSIVE, ONE)
         assert (labels[0, :8] == predicted[0, :8]).all()
 
 
@@ -84,12 +90,13 @@ class TestBlended:
     def test_a_doubted_mask_is_drawn_between_itself_and_the_prediction(self) -> None:
         given, predicted = self.labels(self.given_mask), self.labels(self.found)
         expected = np.array([0.2, 0.0])
-        labels, moved = redrawn_labels(given, predicted, self.limits, expected, OVERLAPPING, ONE)
+        labels, moved, trusts = redraw(given, predicted, self.limits, expected, OVERLAPPING, ONE)
         assert not moved.any()
         trust = trust_in_prediction(1 - dice(self.given_mask, self.found), 0.2)
         assert 0.5 < trust < 0.9
-        wanted = blended_mask(self.given_mask, self.found, trust, ONE)
+        wanted, _ = blended_mask(self.given_mask, self.found, trust, ONE)
         assert (labels[0] == wanted).all()
+        assert trusts.tolist() == [trust, 1]
         assert dice(wanted, self.found) < 0.98
         assert dice(wanted, self.given_mask) > dice(self.found, self.given_mask)
         # certain predictions take the place of the mask
@@ -98,7 +105,7 @@ class TestBlended:
     def test_a_prediction_that_is_as_bad_as_they_differ_counts_for_nothing(self) -> None:
         given, predicted = self.labels(self.given_mask), self.labels(self.found)
         expected = np.array([0.7, 0.7])
-        labels, _ = redrawn_labels(given, predicted, self.limits, expected, OVERLAPPING, ONE)
+        labels, _, _ = redraw(given, predicted, self.limits, expected, OVERLAPPING, ONE)
         assert (labels == given).all()
 
     def test_a_mask_that_can_be_moved_is_not_blended(self) -> None:
@@ -106,7 +113,7 @@ class TestBlended:
         given, predicted = self.labels(wide), self.labels(self.found)
         expected = np.array([0.2, 0.2])
         for move in (True, False):
-            labels, moved = redrawn_labels(
+            labels, moved, _ = redraw(
                 given, predicted, self.limits, expected, OVERLAPPING, ONE, move
             )
             assert moved.tolist() == [move, move]
@@ -115,7 +122,7 @@ class TestBlended:
     def test_believed_masks_are_not_looked_at(self) -> None:
         given, predicted = self.labels(self.given_mask), self.labels(self.found)
         limits, expected = np.array([-1.0, 0.1]), np.array([0.2, 0.2])
-        labels, _ = redrawn_labels(given, predicted, limits, expected, OVERLAPPING, ONE)
+        labels, _, _ = redraw(given, predicted, limits, expected, OVERLAPPING, ONE)
         assert (labels[0] == predicted[0]).all()
         assert (labels[1] != predicted[1]).any()
 
@@ -126,16 +133,17 @@ class TestBlended:
         predicted[0][self.found] = 1
         predicted[0, :, 36:] = 2
         limits, expected = np.array([0.1, -1.0]), np.array([0.2, 0.0])
-        labels, _ = redrawn_labels(given, predicted, limits, expected, EXCLUSIVE, ONE)
+        labels, _, _ = redraw(given, predicted, limits, expected, EXCLUSIVE, ONE)
         assert (labels[0, :, 36:] == 2).all()
         trust = trust_in_prediction(1 - dice(self.given_mask, self.found), 0.2)
-        assert ((labels[0] == 1) == blended_mask(self.given_mask, self.found, trust, ONE)).all()
+        wanted, _ = blended_mask(self.given_mask, self.found, trust, ONE)
+        assert ((labels[0] == 1) == wanted).all()
 
     @pytest.mark.parametrize("what", ["given", "predicted"])
     def test_a_missing_or_a_surplus_mask_is_as_predicted(self, what: str) -> None:
         nothing = np.zeros_like(self.found)
         pair = (nothing, self.found) if what == "given" else (self.given_mask, nothing)
-        labels, moved = redrawn_labels(
+        labels, moved, _ = redraw(
             self.labels(pair[0]), self.labels(pair[1]), self.limits, np.array([0.3, 0.3]),
             OVERLAPPING, ONE,
         )  # fmt: skip
@@ -146,9 +154,9 @@ class TestBlended:
         given, predicted = self.labels(self.given_mask), self.labels(self.found)
         given[:, :15] = IGNORED
         expected = np.array([0.2, 0.2])
-        labels, _ = redrawn_labels(given, predicted, self.limits, expected, OVERLAPPING, ONE)
+        labels, _, _ = redraw(given, predicted, self.limits, expected, OVERLAPPING, ONE)
         assert (labels[:, :15] == predicted[:, :15]).all()
         changed = predicted.copy()
         changed[:, :15] = 1 - changed[:, :15]
-        again, _ = redrawn_labels(given, changed, self.limits, expected, OVERLAPPING, ONE)
+        again, _, _ = redraw(given, changed, self.limits, expected, OVERLAPPING, ONE)
         assert (again[:, 15:] == labels[:, 15:]).all()

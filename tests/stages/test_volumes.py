@@ -166,16 +166,22 @@ def test_a_student_predicts_volumes_on_their_own_grid(
     assert min(found.mean("predicted", name) for name in ("front", "back")) > 0.7
 
 
-def test_believed_labels_leave_out_what_is_doubted(audited: Run) -> None:
-    doubted, redrawn = audited.doubted(), audited.redrawn()
-    found = {name: part for name, _, _, _, part in _items(audited, BELIEVED, audited.cases)}
+def test_believed_labels_leave_out_what_is_nearer_to_the_prediction(audited: Run) -> None:
+    doubted, left_out = audited.doubted(), audited.mostly_predicted()
+    assert any(left_out.values())
+    found = {
+        name: (soft, part) for name, _, _, soft, part in _items(audited, BELIEVED, audited.cases)
+    }
     for case in audited.cases:
-        given = audited.read_given(case)
+        given, mended = audited.read_given(case), audited.read_mended(case)
+        soft, part = found[case.id]
         if not doubted[case.id]:
-            assert found[case.id].all()
+            assert part.all()
         for number, name in ((1, "front"), (2, "back")):
-            if name in redrawn[case.id]:
-                assert not found[case.id][given == number].any()
+            if name in left_out[case.id]:
+                assert not part[given == number].any()
+                assert not part[mended == number].any()
+        np.testing.assert_array_equal(soft.argmax(axis=0)[part[0] > 0], mended[part > 0])
 
 
 def test_pictures_show_the_slice_with_most_errors(audited: Run) -> None:

@@ -86,25 +86,27 @@ def trust_in_prediction(distance: float, expected: float) -> float:
 
 def blended_mask(
     given: BoolArray, predicted: BoolArray, trust: float, steps: tuple[float, ...]
-) -> BoolArray:
-    """The mask between the given and the predicted one, (*S,) bool.
+) -> tuple[BoolArray, float]:
+    """The mask between the given and the predicted one, (*S,) bool, and how much the latter counts.
 
-    given, predicted: (*S,) bool.  trust: of the prediction, in [0, 1]; 1 gives the prediction, 0
+    given, predicted: (*S,) bool.  trust: in the prediction, in [0, 1]; 1 gives the prediction, 0
     the given mask.  steps: size of a pixel along each axis.  Of both masks the Euclidean distance
     to the boundary (positive inside, at most REACH radii) is taken; the result is where their
-    weighted mean is positive.  It is the prediction where there is nothing between them, because
-    one is empty or full, or because nothing would remain of masks so far from each other; and where
-    they fill more than MOST_PIXELS with their surroundings.
+    weighted mean is positive.  It is the prediction, which then counts 1, where there is nothing
+    between them, because one is empty or full, or because nothing would remain of masks so far from
+    each other; and where they fill more than MOST_PIXELS with their surroundings.
     """
     if not given.any() or not predicted.any() or trust == 1:
-        return predicted.copy()
+        return predicted.copy(), 1.0
     reach = REACH * ball_radius(int(predicted.sum()), given.shape, steps)
     box = around(given | predicted, steps, reach)
     drawn, found = given[box], predicted[box]
     if drawn.size > MOST_PIXELS or drawn.all() or found.all():
-        return predicted.copy()
+        return predicted.copy(), 1.0
     depth = (1 - trust) * np.clip(signed_depth(drawn, steps), -reach, reach)
     depth += trust * np.clip(signed_depth(found, steps), -reach, reach)
+    if not (depth > 0).any():
+        return predicted.copy(), 1.0
     blended = np.zeros_like(given)
     blended[box] = depth > 0
-    return blended if blended.any() else predicted.copy()
+    return blended, trust

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from maskmend.arrays.blended import blended_mask, trust_in_prediction
@@ -9,13 +11,24 @@ from maskmend.arrays.moved import moved_mask
 from maskmend.core import IGNORED, BoolArray, FloatArray, LabelArray, LabelScheme
 
 
+@dataclass(frozen=True, eq=False)
+class Redrawn:
+    """The labels of a case with its doubted masks redrawn.
+
+    labels: (planes, *S).  moved: (structures,), whose boundary was moved.  trust: (structures,) in
+    [0, 1], how much the prediction counts in the mask; NaN where it is believed or was moved.
+    """
+
+    labels: LabelArray
+    moved: BoolArray
+    trust: FloatArray
+
+
 def redrawn_labels(
     given: LabelArray, predicted: LabelArray, limits: FloatArray, expected: FloatArray,
     scheme: LabelScheme, steps: tuple[float, ...], move: bool = True,
-) -> tuple[LabelArray, BoolArray]:  # fmt: skip
+) -> Redrawn:  # fmt: skip
     """The prediction, with redrawn masks in place of it; only what is doubted is looked at.
-
-    Returns the labels, (planes, *S), and which structures have been moved, (structures,).
 
     given, predicted: (planes, *S).  limits: (structures,), the largest 1 - Dice at which a mask is
     believed, as from `belief_limits`; -1 for a structure whose mask is not to be redrawn.
@@ -28,6 +41,7 @@ def redrawn_labels(
     background.
     """
     labels, all_moved = predicted.copy(), np.zeros(len(limits), bool)
+    trusts = np.full(len(limits), np.nan)
     for number, limit in enumerate(limits):
         plane, value = (number, 1) if scheme.overlapping else (0, number + 1)
         if limit < 0:
@@ -38,15 +52,13 @@ def redrawn_labels(
             mask = moved_mask(drawn, found, judged, steps)
             all_moved[number] = _distance(mask & judged, found) <= limit
         if not all_moved[number]:
-            if not expected[number]:
-                continue
             trust = trust_in_prediction(_distance(drawn, found), float(expected[number]))
-            mask = blended_mask(drawn, found, trust, steps)
+            mask, trusts[number] = blended_mask(drawn, found, trust, steps)
         target = labels[plane]
         lost = (target == value) & ~mask & judged
         target[lost] = np.where(drawn[lost], 0, given[plane][lost])
         target[mask & judged] = value
-    return labels, all_moved
+    return Redrawn(labels, all_moved, trusts)
 
 
 def _distance(mask: BoolArray, other: BoolArray) -> float:
