@@ -141,7 +141,7 @@ def test_the_loss_is_that_of_each_mask_times_its_weight(
             known = part[n, plane] > 0
             if known.any():
                 total += float(weights[n, plane] * pixels[n, plane][known].mean())
-    found = method.loss(batch, [logits])
+    found = method.loss(batch, [logits]).detach()
     assert float(found) == pytest.approx(total / (4 * len(scheme.planes)), rel=1e-4)
 
 
