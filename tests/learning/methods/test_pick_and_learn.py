@@ -196,17 +196,18 @@ def test_a_batch_of_one_weighs_one(batch_of: BatchOf, method_of: MethodOf) -> No
 
 def test_the_second_network_is_a_vgg_16() -> None:
     network = QualityNetwork(4, 3)
-    convolutions = [layer for layer in network.features if isinstance(layer, nn.Conv2d)]
+    layers = list(network.features.children())
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     widths = [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
     assert [layer.out_channels for layer in convolutions] == widths
     assert [layer.in_channels for layer in convolutions] == [4, *widths[:-1]]
     assert all(layer.kernel_size == (3, 3) for layer in convolutions)
-    kinds = [type(layer).__name__[:4] for layer in network.features]
+    kinds = [type(layer).__name__[:4] for layer in layers]
     assert [kinds.count(kind) for kind in ("Batc", "ReLU", "MaxP")] == [13, 13, 5]
     with torch.no_grad():
         sides = [64]
         maps = torch.randn(2, 4, 64, 64, generator=torch.Generator().manual_seed(0))
-        for layer in network.features[:-2]:
+        for layer in layers[:-2]:
             maps = layer(maps)
             if isinstance(layer, nn.MaxPool2d):
                 sides.append(maps.shape[-1])
@@ -222,11 +223,13 @@ def test_it_sees_reduced_pictures(batch_of: BatchOf, method_of: MethodOf) -> Non
         settings = TrainingSettings.model_validate(
             {"method": "pick_and_learn", "pick_and_learn": {"reduce": factor}}
         )
-        method, seen = method_of(settings, TWO), []
-        method.quality.register_forward_pre_hook(  # type: ignore[union-attr, operator]
+        method = method_of(settings, TWO)
+        assert isinstance(method, PickAndLearn)
+        seen: list[Tensor] = []
+        method.quality.register_forward_pre_hook(
             lambda _, inputs, seen=seen: seen.append(inputs[0])
         )
-        method.weights(batch_of(targets, part))  # type: ignore[operator]
+        method.weights(batch_of(targets, part))
         assert seen[0].shape == (4, 3, side, side)
         if factor == 2:
             expected = (targets * part).reshape(4, 2, 16, 2, 16, 2).mean(dim=(3, 5))
