@@ -20,6 +20,7 @@ from maskmend.method_settings import (
     GceSettings,
     JocorSettings,
     NrDiceSettings,
+    PickAndLearnSettings,
     TriNetSettings,
 )
 from maskmend.settings import (
@@ -40,12 +41,17 @@ ramps = dict(
 )  # fmt: skip
 training_values = dict(
     network=st.sampled_from(["compact", "vnet"]),
-    method=st.sampled_from(["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"]),
+    method=st.sampled_from(
+        ["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "pick_and_learn"]
+    ),
     gce=st.builds(GceSettings, q=st.floats(0.01, 1)),
     nr_dice=st.builds(NrDiceSettings, gamma=st.floats(1, 2)),
     co_teaching=st.builds(CoTeachingSettings, **ramps),
     trinet=st.builds(TriNetSettings, **ramps),
     jocor=st.builds(JocorSettings, agreement=st.floats(0, 0.9), **ramps),
+    pick_and_learn=st.builds(
+        PickAndLearnSettings, alpha=st.floats(0.01, 10), reduce=st.integers(1, 8)
+    ),
     size=st.integers(1, 32).map(lambda n: 32 * n),
     epochs=st.integers(1, 500),
     batch_size=st.none() | st.integers(1, 64),

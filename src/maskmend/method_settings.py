@@ -62,3 +62,18 @@ class JocorSettings(SmallLossSettings):
         0.1, ge=0, lt=1,
         description="weight of the networks' divergence; the cross-entropy has the rest",
     )  # fmt: skip
+
+
+class PickAndLearnSettings(Group):
+    """A second network that weighs whole masks, of pictures (method: pick_and_learn)."""
+
+    alpha: float = Field(
+        2.0, gt=0,
+        description="bound of a mask's score: within a batch no mask weighs more than e^(2 alpha) "
+        "times another",
+    )  # fmt: skip
+    reduce: int = Field(
+        2, ge=1, le=8,
+        description="the second network sees pictures that are smaller by this factor; 1: as they "
+        "are, which takes four times as long as 2",
+    )  # fmt: skip

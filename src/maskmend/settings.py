@@ -16,6 +16,7 @@ from maskmend.method_settings import (
     Group,
     JocorSettings,
     NrDiceSettings,
+    PickAndLearnSettings,
     TriNetSettings,
 )
 
@@ -30,7 +31,9 @@ class TrainingSettings(Group):
         "compact",
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
-    method: Literal["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"] = Field(
+    method: Literal[
+        "plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "pick_and_learn"
+    ] = Field(
         "plain",
         description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
         "which works beside all others",
@@ -112,6 +115,7 @@ class TrainingSettings(Group):
     co_teaching: CoTeachingSettings = CoTeachingSettings()
     trinet: TriNetSettings = TriNetSettings()
     jocor: JocorSettings = JocorSettings()
+    pick_and_learn: PickAndLearnSettings = PickAndLearnSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:

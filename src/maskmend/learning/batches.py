@@ -25,6 +25,10 @@ class Way(Protocol):
     """From a case's own grid to the network's and back; of pictures or of volumes."""
 
     @property
+    def axes(self) -> int:
+        """Of space: 2 or 3."""
+
+    @property
     def memory_format(self) -> torch.memory_format: ...
     @property
     def can_be_lonely(self) -> bool:
@@ -89,6 +93,7 @@ class PictureWay:
 
     size: int
 
+    axes = 2
     memory_format = torch.channels_last
 
     @property

@@ -50,7 +50,8 @@ def train_network(
 
     folder: gets training.json (settings, cases), best.safetensors, last.safetensors, metrics.csv
     and TensorBoard events; while the training runs, also Lightning's checkpoints.
-    Raises RunMismatchError if the folder holds a training on other cases, labels or settings.
+    Raises RunMismatchError if the folder holds a training on other cases, labels or settings, and
+    SettingsError, before anything is written, where network or method do not take the data.
     """
     identity = _identity(data, settings, seed, compute)
     described = folder / "training.json"
@@ -60,8 +61,10 @@ def train_network(
             got="another one", remedy="Delete this folder to train again, or use a new run.",
         )  # fmt: skip
     if not (folder / "last.safetensors").exists():
+        task, cases = _new_task(data, settings, folder, seed, listener)
+        # not before: settings that the task refuses leave nothing behind
         write_json(described, identity)
-        _fit(data, settings, folder, seed, compute, listener)
+        _fit(task, cases, settings, folder, seed, compute)
     # not in _fit: a kill between the weights and this line must not leave them for ever
     _drop_checkpoints(folder)
     return load_trained(folder, compute)
@@ -110,22 +113,31 @@ def split_monitor(count: int, share: float, seed: int) -> tuple[list[int], list[
     return sorted(order[held_out:]), sorted(order[:held_out])
 
 
-def _fit(
-    data: TrainingCases, settings: TrainingSettings, folder: Path, seed: int,
-    compute: Compute, listener: Listener,
-) -> None:  # fmt: skip
+def _new_task(
+    data: TrainingCases, settings: TrainingSettings, folder: Path, seed: int, listener: Listener
+) -> tuple[SegmentationTask, TrainingCases]:
+    """What is trained, and the cases that it is trained on.  folder: tells the listener its name.
+
+    Raises SettingsError for a network or a method that does not take the data.
+    """
     training, monitor = split_monitor(len(data.case_ids), settings.monitor_share, seed)
-    train_data = data.subset(training)
+    cases = data.subset(training)
     epochs = epochs_of(settings, len(training))
 
     def tell(epoch: int, loss: float, dice: float) -> None:
         listener.epoch(TrainingProgress(folder.name, epoch, epochs, loss, dice))
 
-    task = SegmentationTask(train_data, data.subset(monitor), settings, seed, tell)
+    return SegmentationTask(cases, data.subset(monitor), settings, seed, tell), cases
+
+
+def _fit(
+    task: SegmentationTask, cases: TrainingCases, settings: TrainingSettings, folder: Path,
+    seed: int, compute: Compute,
+) -> None:  # fmt: skip
     torch.set_num_threads(compute.threads)
-    order = SeededOrder(len(train_data.case_ids), seed)
+    order = SeededOrder(len(cases.case_ids), seed)
     # one case on the 1 x 1 pixel that 32 x 32 become has no variance to normalise by
-    lonely = data.way.can_be_lonely and len(order) % settings.step_size == 1 and len(order) > 1
+    lonely = cases.way.can_be_lonely and len(order) % settings.step_size == 1 and len(order) > 1
     loader = DataLoader(
         _Indices(len(order)),
         batch_size=settings.step_size,
@@ -141,7 +153,8 @@ def _fit(
         accelerator=compute.device.type, devices=[compute.device.index or 0]
         if compute.device.type == "cuda" else 1,
         precision=_precision(settings, compute),
-        max_epochs=epochs, callbacks=[best, last], plugins=[_AtomicCheckpoints()],
+        max_epochs=epochs_of(settings, len(order)), callbacks=[best, last],
+        plugins=[_AtomicCheckpoints()],
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
         enable_progress_bar=False, enable_model_summary=False, log_every_n_steps=1_000_000,
     )  # fmt: skip

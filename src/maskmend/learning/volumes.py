@@ -53,6 +53,7 @@ class VolumeWay:
     overlap: float
     intensities: tuple[Intensities, ...] = ()
 
+    axes = 3
     memory_format = torch.channels_last_3d
     can_be_lonely = False
 

@@ -7,6 +7,7 @@ from maskmend.learning.methods.gce import GeneralisedCrossEntropy
 from maskmend.learning.methods.interface import Method
 from maskmend.learning.methods.jocor import JoCoR
 from maskmend.learning.methods.nr_dice import NoiseRobustDice
+from maskmend.learning.methods.pick_and_learn import PickAndLearn
 from maskmend.learning.methods.plain import Plain
 from maskmend.learning.methods.trinet import TriNet
 
@@ -17,4 +18,5 @@ METHODS: dict[str, type[Method]] = {
     "co_teaching": CoTeaching,
     "trinet": TriNet,
     "jocor": JoCoR,
+    "pick_and_learn": PickAndLearn,
 }

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from torch import Generator, Tensor, nn
 
+from maskmend.errors import SettingsError
 from maskmend.learning.batches import TrainingCases
 from maskmend.learning.losses import soft_dice_loss, weighted_mean
 from maskmend.settings import TrainingSettings
@@ -76,13 +77,24 @@ class Method(nn.Module, ABC):
     `get_extra_state`, so that a resumed training ends as an unbroken one.
 
     networks: how many are trained; several predict by the mean of their probabilities.
+    axes: of space that it takes; 2: pictures, 3: volumes.
     """
 
     networks: ClassVar[int] = 1
+    axes: ClassVar[tuple[int, ...]] = (2, 3)
     plane_weights: Tensor
 
     def __init__(self, setup: Setup) -> None:
+        """Raises SettingsError for cases that the method does not take."""
         super().__init__()
+        if setup.given.way.axes not in self.axes:
+            kinds = {2: "pictures", 3: "volumes"}
+            taken = " and ".join(kinds[axes] for axes in self.axes)
+            raise SettingsError(
+                "method", expected=f"one that takes {kinds[setup.given.way.axes]}",
+                got=f"{setup.settings.method}, which takes {taken} only",
+                remedy="Set method to plain, or see docs/methods.md for others.",
+            )  # fmt: skip
         self.overlapping = setup.given.scheme.overlapping
         self.dice = setup.dice
         # follows from the data: not in a checkpoint
