@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from maskmend.errors import SettingsError
 from maskmend.method_settings import (
+    AdeleSettings,
     CoTeachingSettings,
     GceSettings,
     JocorSettings,
@@ -40,12 +41,19 @@ ramps = dict(
 )  # fmt: skip
 training_values = dict(
     network=st.sampled_from(["compact", "vnet"]),
-    method=st.sampled_from(["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"]),
+    method=st.sampled_from(["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "adele"]),
     gce=st.builds(GceSettings, q=st.floats(0.01, 1)),
     nr_dice=st.builds(NrDiceSettings, gamma=st.floats(1, 2)),
     co_teaching=st.builds(CoTeachingSettings, **ramps),
     trinet=st.builds(TriNetSettings, **ramps),
     jocor=st.builds(JocorSettings, agreement=st.floats(0, 0.9), **ramps),
+    adele=st.builds(
+        AdeleSettings,
+        slowdown=st.floats(0.01, 0.99),
+        confidence=st.floats(0.5, 0.99),
+        scales=st.lists(st.floats(0.1, 4), min_size=1, max_size=5).map(tuple),
+        consistency=st.floats(0, 10),
+    ),
     size=st.integers(1, 32).map(lambda n: 32 * n),
     epochs=st.integers(1, 500),
     batch_size=st.none() | st.integers(1, 64),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 
 class Group(BaseModel):
@@ -62,3 +64,28 @@ class JocorSettings(SmallLossSettings):
         0.1, ge=0, lt=1,
         description="weight of the networks' divergence; the cross-entropy has the rest",
     )  # fmt: skip
+
+
+class AdeleSettings(Group):
+    """Early-learning correction of each structure at its own moment (method: adele)."""
+
+    slowdown: float = Field(
+        0.9, gt=0, lt=1,
+        description="share of its first slope that the curve of a structure's overlap with the "
+        "labels must have lost; then its labels are corrected",
+    )  # fmt: skip
+    confidence: float = Field(
+        0.8, ge=0.5, lt=1, description="a prediction above this replaces the label"
+    )
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+        (0.7, 1.0, 1.5), min_length=1,
+        description="sizes of the image, of its own, whose predictions are averaged",
+    )  # fmt: skip
+    consistency: float = Field(
+        1.0, ge=0, description="weight of how far the predictions of the sizes are apart"
+    )
+
+    @field_serializer("scales")
+    def _as_list(self, value: tuple[float, ...]) -> list[float]:
+        # as JSON reads it back
+        return list(value)

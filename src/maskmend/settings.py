@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from maskmend.errors import SettingsError
 from maskmend.method_settings import (
+    AdeleSettings,
     CoTeachingSettings,
     GceSettings,
     Group,
@@ -30,7 +31,7 @@ class TrainingSettings(Group):
         "compact",
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
-    method: Literal["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor"] = Field(
+    method: Literal["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "adele"] = Field(
         "plain",
         description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
         "which works beside all others",
@@ -106,6 +107,7 @@ class TrainingSettings(Group):
     co_teaching: CoTeachingSettings = CoTeachingSettings()
     trinet: TriNetSettings = TriNetSettings()
     jocor: JocorSettings = JocorSettings()
+    adele: AdeleSettings = AdeleSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maskmend.learning.methods.adele import Adele
 from maskmend.learning.methods.co_teaching import CoTeaching
 from maskmend.learning.methods.gce import GeneralisedCrossEntropy
 from maskmend.learning.methods.interface import Method
@@ -17,4 +18,5 @@ METHODS: dict[str, type[Method]] = {
     "co_teaching": CoTeaching,
     "trinet": TriNet,
     "jocor": JoCoR,
+    "adele": Adele,
 }
