@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from maskmend.arrays.targets import soft_targets
 from maskmend.core import FloatArray, LabelScheme
 from maskmend.learning.batches import TrainingCases, TrainingData, stack_training_data
-from maskmend.learning.compute import Compute
 from maskmend.learning.inference import predict_prepared, window_logits
 from maskmend.learning.losses import soft_cross_entropy
 from maskmend.learning.methods.adele import (
@@ -27,7 +25,6 @@ from maskmend.learning.methods.adele import (
 )
 from maskmend.learning.methods.interface import Batch, EpochStart, Method
 from maskmend.learning.methods.sizes import AcrossSizes, disagreement, scaled_shape
-from maskmend.learning.training import train_network
 from maskmend.settings import TrainingSettings
 
 BatchOf = Callable[..., Batch]
@@ -35,7 +32,6 @@ MethodOf = Callable[..., Method]
 
 TWO = LabelScheme(("lung", "heart"), overlapping=True)
 CLASSES = LabelScheme(("lung", "heart"), overlapping=False)
-CPU = Compute(torch.device("cpu"), threads=1)
 
 
 def curve(a: float, b: float, c: float, epochs: int) -> FloatArray:
@@ -230,7 +226,7 @@ def test_labels_are_replaced_from_the_moment_on(method_of: MethodOf) -> None:
     method.overlaps = [curve(0.9, 0.9, 1.0, 4).tolist(), [0.1, 0.2, 0.3, 0.4]]
 
     def labels_of(epoch: int) -> tuple[TrainingCases, FloatArray]:
-        cases = method.start_epoch(EpochStart(epoch, 9, given, _Claims()))
+        cases = method.start_epoch(EpochStart(epoch, 20, given, _Claims()))
         return cases, next(iter(cases.known()))[0]
 
     assert labels_of(0)[0] is given
@@ -242,40 +238,5 @@ def test_labels_are_replaced_from_the_moment_on(method_of: MethodOf) -> None:
     assert targets[1, 4, 24:].max() == 0
     restored = method_of(TrainingSettings(method="adele"), TWO)
     restored.set_extra_state(method.get_extra_state())
-    again = restored.start_epoch(EpochStart(6, 9, given, _Claims()))
+    again = restored.start_epoch(EpochStart(6, 20, given, _Claims()))
     np.testing.assert_array_equal(next(iter(again.known()))[0], targets)
-
-
-def test_labels_do_change_in_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bar that no image knows of, in two masks of five, is no longer claimed in the end."""
-    seen: list[float] = []
-    original = Adele.start_epoch
-
-    def spy(self: Adele, start: EpochStart) -> TrainingCases:
-        cases = original(self, start)
-        seen.append(max(float(targets[0, 24:28].mean()) for targets, _ in cases.known()))
-        return cases
-
-    monkeypatch.setattr(Adele, "start_epoch", spy)
-    scheme = LabelScheme(("disc",), overlapping=True)
-    items = []
-    for number in range(15):
-        rng = np.random.default_rng(number)
-        rows, columns = np.mgrid[:32, :32]
-        disc = (rows - rng.uniform(9, 14)) ** 2 + (columns - rng.uniform(10, 22)) ** 2 <= 36
-        mask = disc[None].astype(np.uint8)
-        if number % 5 < 2:
-            mask[0, 24:28, 4:28] = 1
-        image = (3 * disc + rng.normal(0, 0.3, disc.shape))[None]
-        items.append((f"c{number:02}", image, *soft_targets(mask, scheme)))
-    settings = TrainingSettings.model_validate(
-        {
-            "method": "adele", "adele": {"scales": [1.0, 2.0], "confidence": 0.7}, "size": 32,
-            "epochs": 14, "least_steps": 0, "learning_rate": 0.02, "averaging": 0.8,
-            "monitor_share": 0, "batch_size": 5,
-        }
-    )  # fmt: skip
-    train_network(stack_training_data(items, 32, scheme), settings, tmp_path, 0, CPU)
-    print(seen)
-    assert seen[0] == pytest.approx(0.75)
-    assert seen[-1] < 0.1

@@ -14,11 +14,12 @@ predicted one are background or a structure whose moment has come; the backgroun
 own.  Overlapping labels: each structure has its own moment and changes in its own plane.
 
 Beyond the paper: the IoU is that of the averaged weights after an epoch, on all cases, not that of
-the training steps during it; a moment, once come, stays; epochs before a structure is found at all
-(IoU below 0.05) are not a part of its curve (the authors' program leaves out first epochs that
-gain less than 0.1); a slope that rises never counts as one that has fallen; the consistency counts
-in all images, not only in those of which some pixel is sure; a structure may appear where an
-image's labels have none of it; labels are replaced by hard ones.
+the training steps during it; no moment comes in the first quarter of a training, and one that has
+come stays; epochs before a structure is found at all (IoU below 0.05) are not a part of its curve
+(the authors' program leaves out first epochs that gain less than 0.1); a slope that rises never
+counts as one that has fallen; the consistency counts in all images, not only in those of which some
+pixel is sure; a structure may appear where an image's labels have none of it; labels are replaced
+by hard ones.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ FOUND = 0.05
 
 LEAST_EPOCHS = 3
 """A curve of three unknowns needs as many points."""
+
+EARLIEST = 0.25
+"""Share of the training before which no moment comes: while the learning rate warms up, predictions
+that do not move yet look like those that move no more."""
 
 
 class Adele(Method):
@@ -84,7 +89,8 @@ class Adele(Method):
             )
         for number, total in enumerate(totals):
             self.overlaps[number].append(total.iou)
-            if early_learning_is_over(self.overlaps[number], settings.slowdown):
+            over = early_learning_is_over(self.overlaps[number], settings.slowdown)
+            if over and start.epoch >= EARLIEST * start.epochs:
                 self.corrected[number] = True
         if not any(self.corrected):
             return start.given
