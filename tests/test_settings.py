@@ -21,6 +21,7 @@ from maskmend.method_settings import (
     GceSettings,
     JocorSettings,
     NrDiceSettings,
+    SpatialCorrectionSettings,
     TriNetSettings,
 )
 from maskmend.settings import (
@@ -41,7 +42,9 @@ ramps = dict(
 )  # fmt: skip
 training_values = dict(
     network=st.sampled_from(["compact", "vnet"]),
-    method=st.sampled_from(["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "adele"]),
+    method=st.sampled_from(
+        ["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "adele", "spatial_correction"]
+    ),
     gce=st.builds(GceSettings, q=st.floats(0.01, 1)),
     nr_dice=st.builds(NrDiceSettings, gamma=st.floats(1, 2)),
     co_teaching=st.builds(CoTeachingSettings, **ramps),
@@ -53,6 +56,12 @@ training_values = dict(
         confidence=st.floats(0.5, 0.99),
         scales=st.lists(st.floats(0.1, 4), min_size=1, max_size=5).map(tuple),
         consistency=st.floats(0, 10),
+    ),
+    spatial_correction=st.builds(
+        SpatialCorrectionSettings,
+        trusted_cases=st.lists(st.sampled_from(["case 1", "b"]), max_size=2).map(tuple),
+        trusted_share=st.floats(0.01, 1),
+        correct_after=st.floats(0.01, 0.99),
     ),
     size=st.integers(1, 32).map(lambda n: 32 * n),
     epochs=st.integers(1, 500),

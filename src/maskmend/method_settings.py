@@ -89,3 +89,25 @@ class AdeleSettings(Group):
     def _as_list(self, value: tuple[float, ...]) -> list[float]:
         # as JSON reads it back
         return list(value)
+
+
+class SpatialCorrectionSettings(Group):
+    """Boundaries moved back by the distance at which they commonly lie (spatial_correction)."""
+
+    trusted_cases: tuple[str, ...] = Field(
+        (), description="ids of cases whose masks are right: they measure the distance"
+    )
+    trusted_share: float = Field(
+        0.25, gt=0, le=1,
+        description="without trusted cases: share of a structure's masks, those that agree best "
+        "with the predictions, that stand in for them",
+    )  # fmt: skip
+    correct_after: float = Field(
+        0.5, gt=0, lt=1,
+        description="share of the training after which the moved predictions are the labels",
+    )  # fmt: skip
+
+    @field_serializer("trusted_cases")
+    def _as_list(self, value: tuple[str, ...]) -> list[str]:
+        # as JSON reads it back
+        return list(value)

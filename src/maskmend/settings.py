@@ -17,6 +17,7 @@ from maskmend.method_settings import (
     Group,
     JocorSettings,
     NrDiceSettings,
+    SpatialCorrectionSettings,
     TriNetSettings,
 )
 
@@ -31,7 +32,9 @@ class TrainingSettings(Group):
         "compact",
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
-    method: Literal["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "adele"] = Field(
+    method: Literal[
+        "plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "adele", "spatial_correction"
+    ] = Field(
         "plain",
         description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
         "which works beside all others",
@@ -108,6 +111,7 @@ class TrainingSettings(Group):
     trinet: TriNetSettings = TriNetSettings()
     jocor: JocorSettings = JocorSettings()
     adele: AdeleSettings = AdeleSettings()
+    spatial_correction: SpatialCorrectionSettings = SpatialCorrectionSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:

@@ -75,11 +75,7 @@ def moved_mask(
     drawn = given[box]
     if drawn.all() or drawn.size > MOST_PIXELS:
         return given.copy()
-    depth = np.where(
-        drawn,
-        ndimage.distance_transform_edt(drawn, sampling=steps),
-        -ndimage.distance_transform_edt(~drawn, sampling=steps),
-    )
+    depth = signed_depth(drawn, steps)
     moved = np.zeros_like(given)
     counted = judged[box]
     if not (np.abs(depth[counted]) <= reach).any():
@@ -87,6 +83,20 @@ def moved_mask(
     threshold = _best_threshold(depth[counted], predicted[box][counted], reach)
     moved[box] = depth >= threshold
     return moved
+
+
+def signed_depth(mask: BoolArray, steps: tuple[float, ...]) -> FloatArray:
+    """Euclidean distance of each pixel to the nearest one of the other side, (*S,).
+
+    Positive inside the mask, negative outside; no pixel has less than the smallest step.  mask:
+    (*S,), neither empty nor everything.  steps: size of a pixel along each axis.
+    """
+    depth: FloatArray = np.where(
+        mask,
+        ndimage.distance_transform_edt(mask, sampling=steps),
+        -ndimage.distance_transform_edt(~mask, sampling=steps),
+    )
+    return depth
 
 
 def _best_threshold(depth: FloatArray, predicted: BoolArray, reach: float) -> float:

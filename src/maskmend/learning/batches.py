@@ -27,6 +27,10 @@ class Way(Protocol):
     @property
     def memory_format(self) -> torch.memory_format: ...
     @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of a pixel of the network's grid along each axis: in mm; of pictures 1."""
+
+    @property
     def can_be_lonely(self) -> bool:
         """Whether one case alone may have no variance on the coarsest grid to normalise by."""
 
@@ -93,6 +97,7 @@ class PictureWay:
     size: int
 
     memory_format = torch.channels_last
+    spacing = (1.0, 1.0)
 
     @property
     def can_be_lonely(self) -> bool:

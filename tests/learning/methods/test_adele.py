@@ -101,9 +101,10 @@ def test_how_sure_a_prediction_is() -> None:
         ((96, 192), 0.7, (32, 32), (96, 160)),
         ((192, 192), 1.5, (32, 32), (288, 288)),
         ((192, 192), 1.0, (32, 32), (192, 192)),
-        # never down to a coarsest grid of one pixel that was larger, nor up for being small
+        # never to or from a coarsest grid of one pixel
         ((64, 64), 0.5, (32, 32), (64, 64)),
         ((32, 32), 0.5, (32, 32), (32, 32)),
+        ((32, 32), 1.5, (32, 32), (32, 32)),
         ((16, 64, 1), 0.7, (4, 8, 1), (12, 48, 1)),
     ],
 )
@@ -175,9 +176,9 @@ def test_the_loss_is_the_mean_over_the_sizes_and_their_divergence(
     settings = TrainingSettings.model_validate({"method": "adele", "adele": group})
     method = method_of(settings, TWO)
     generator = torch.Generator().manual_seed(1)
-    targets = (torch.rand(2, 2, 32, 32, generator=generator) > 0.5).float()
-    part = (torch.rand(2, 2, 32, 32, generator=generator) > 0.3).float()
-    own = torch.randn(2, 2, 32, 32, generator=generator)
+    targets = (torch.rand(2, 2, 64, 64, generator=generator) > 0.5).float()
+    part = (torch.rand(2, 2, 64, 64, generator=generator) > 0.3).float()
+    own = torch.randn(2, 2, 64, 64, generator=generator)
     batch = batch_of(targets, part)
     shown: list[tuple[int, ...]] = []
 
@@ -187,7 +188,7 @@ def test_the_loss_is_the_mean_over_the_sizes_and_their_divergence(
 
     found = method.loss(Batch(**{**vars(batch), "networks": (network,)}), [own])
     # the own size is not computed again
-    assert shown == [(2, 1, 64, 64)]
+    assert shown == [(2, 1, 128, 128)]
     other = torch.full_like(own, 0.5)
     pixels = [soft_cross_entropy(each, targets, True) for each in (own, other)]
     expected = (pixels[0] * part).mean() / 2 + (pixels[1] * part).mean() / 2

@@ -9,6 +9,7 @@ from maskmend.learning.methods.interface import Method
 from maskmend.learning.methods.jocor import JoCoR
 from maskmend.learning.methods.nr_dice import NoiseRobustDice
 from maskmend.learning.methods.plain import Plain
+from maskmend.learning.methods.spatial_correction import SpatialCorrection
 from maskmend.learning.methods.trinet import TriNet
 
 METHODS: dict[str, type[Method]] = {
@@ -19,4 +20,5 @@ METHODS: dict[str, type[Method]] = {
     "trinet": TriNet,
     "jocor": JoCoR,
     "adele": Adele,
+    "spatial_correction": SpatialCorrection,
 }

@@ -31,18 +31,20 @@ class AcrossSizes(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, *S) -> logits (N, channels, *S) float32."""
         shapes = [scaled_shape(images.shape[2:], scale, self.multiples) for scale in self.scales]
-        found = [logits_at(self.network, images, shape) for shape in shapes]
-        return logits_of_mean(torch.stack(found), self.overlapping)
+        found = {shape: logits_at(self.network, images, shape) for shape in dict.fromkeys(shapes)}
+        stacked = torch.stack([found[shape] for shape in shapes])
+        return logits_of_mean(stacked, self.overlapping)
 
 
 def scaled_shape(shape: Sequence[int], scale: float, multiples: Sequence[int]) -> tuple[int, ...]:
     """The sides of a scaled image, each rounded up to a multiple that the network takes.
 
-    Never fewer than two multiples if it had as many at first: a coarsest grid of one pixel leaves
-    a batch of one image no variance to normalise by.
+    Never fewer than two multiples; a side that has no more than one is not scaled.  On a coarsest
+    grid of one pixel a network sees little but the padding around it: what it has learnt there,
+    and the mean and variance that it predicts with, hold for no other size.
     """
     return tuple(
-        max(math.ceil(round(side * scale / by, 6)) * by, min(side, 2 * by))
+        side if side < 2 * by else max(math.ceil(round(side * scale / by, 6)), 2) * by
         for side, by in zip(shape, multiples, strict=True)
     )
 
