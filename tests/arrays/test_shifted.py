@@ -103,5 +103,5 @@ def test_neighbours_take_what_is_given_up() -> None:
     # and growing into each other ends where each lies deepest
     both = shifted_labels(predicted, predicted * 0, np.array([-2.0, -2.0]), CLASSES, PIXELS)
     np.testing.assert_array_equal(both[0, 5:15, 2:26] == 1, np.tile(np.arange(2, 26) < 14, (10, 1)))
-    wide = ndimage.distance_transform_edt(predicted[0] == 0) < 3
+    wide = ndimage.distance_transform_edt(predicted[0] == 0) <= 2.5
     np.testing.assert_array_equal(both[0] > 0, wide)

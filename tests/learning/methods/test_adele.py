@@ -69,6 +69,12 @@ def test_epochs_before_a_structure_is_found_do_not_count() -> None:
     assert not early_learning_is_over([math.nan] * 30, 0.9)
 
 
+def test_a_fall_is_no_plateau() -> None:
+    overlaps = [0.51, 0.67, 0.37, 0.31, 0.28, 0.29, 0.29, 0.29, 0.29]
+    assert not early_learning_is_over(overlaps, 0.9)
+    assert early_learning_is_over([0.28, *overlaps[4:]], 0.9)
+
+
 def test_labels_of_overlapping_structures_change_each_in_its_own_plane() -> None:
     targets = np.array([[0.0, 1, 1, 0], [0, 1, 1, 0]], np.float32)
     sure = np.array([[1, 0, 255, 0], [1, 0, 255, 0]], np.uint8)
@@ -224,7 +230,7 @@ def test_labels_are_replaced_from_the_moment_on(method_of: MethodOf) -> None:
     method = method_of(TrainingSettings(method="adele"), TWO)
     assert isinstance(method, Adele)
     given = halves(4)
-    method.overlaps = [curve(0.9, 0.9, 1.0, 4).tolist(), [0.1, 0.2, 0.3, 0.4]]
+    method.overlaps = [curve(0.76, 0.9, 1.0, 4).tolist(), [0.1, 0.2, 0.3, 0.4]]
 
     def labels_of(epoch: int) -> tuple[TrainingCases, FloatArray]:
         cases = method.start_epoch(EpochStart(epoch, 20, given, _Claims()))

@@ -14,12 +14,12 @@ predicted one are background or a structure whose moment has come; the backgroun
 own.  Overlapping labels: each structure has its own moment and changes in its own plane.
 
 Beyond the paper: the IoU is that of the averaged weights after an epoch, on all cases, not that of
-the training steps during it; no moment comes in the first quarter of a training, and one that has
-come stays; epochs before a structure is found at all (IoU below 0.05) are not a part of its curve
-(the authors' program leaves out first epochs that gain less than 0.1); a slope that rises never
-counts as one that has fallen; the consistency counts in all images, not only in those of which some
-pixel is sure; a structure may appear where an image's labels have none of it; labels are replaced
-by hard ones.
+the training steps during it; no moment comes in the first quarter of a training nor while the IoU
+is far below its best, and one that has come stays; epochs before a structure is found at all (IoU
+below 0.05) are not a part of its curve (the authors' program leaves out first epochs that gain less
+than 0.1); a slope that rises never counts as one that has fallen; the consistency counts in all
+images, not only in those of which some pixel is sure; a structure may appear where an image's
+labels have none of it; labels are replaced by hard ones.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ LEAST_EPOCHS = 3
 EARLIEST = 0.25
 """Share of the training before which no moment comes: while the learning rate warms up, predictions
 that do not move yet look like those that move no more."""
+
+SETTLED = 0.95
+"""Share of its best IoU below which a structure is being lost again: a curve that only rises lies
+flat in such a fall, and labels would be replaced by predictions that are at their worst."""
 
 
 class Adele(Method):
@@ -126,7 +130,7 @@ def early_learning_is_over(overlaps: Sequence[float], slowdown: float) -> bool:
     """
     found = [number for number, overlap in enumerate(overlaps) if overlap >= FOUND]
     curve = np.array(overlaps[found[0] :]) if found else np.empty(0)
-    if len(curve) < LEAST_EPOCHS:
+    if len(curve) < LEAST_EPOCHS or curve[-1] < SETTLED * curve.max():
         return False
     _, b, c = fit_curve(curve)
     return lost_slope(len(curve), b, c) > slowdown
