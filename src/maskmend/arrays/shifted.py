@@ -71,7 +71,8 @@ def shifted_labels(
     of_unknown = np.zeros(256, bool)
     of_unknown[1:][np.flatnonzero(np.isnan(shifts))] = True
     kept = of_unknown[given[0]] | of_unknown[predicted[0]]
-    return np.where(kept, given[0], labels)[None]
+    settled: LabelArray = np.where(kept, given[0], labels)[None]
+    return settled
 
 
 def _shifted(mask: BoolArray, shift: float, steps: tuple[float, ...]) -> FloatArray:

@@ -110,9 +110,9 @@ def test_a_resume_has_the_same_labels() -> None:
     first = shifts_after(method, given)
     resumed.set_extra_state(method.get_extra_state())
     # whatever the network says by now
-    nothing = EpochStart(7, 9, given, _Draws(1).requires_grad_(False))
-    nothing.averaged.weight.mul_(-1)
-    again = resumed.start_epoch(nothing)
+    network = _Draws(1).requires_grad_(False)
+    network.weight.mul_(-1)
+    again = resumed.start_epoch(EpochStart(7, 9, given, network))
     assert [targets.sum() for targets, _ in again.known()] == [
         labels.sum() for labels in method.labels
     ]
