@@ -16,11 +16,13 @@ from pydantic import BaseModel
 
 from maskmend.errors import SettingsError
 from maskmend.method_settings import (
+    AdeleSettings,
     CoTeachingSettings,
     GceSettings,
     JocorSettings,
     NrDiceSettings,
     PickAndLearnSettings,
+    SpatialCorrectionSettings,
     TriNetSettings,
 )
 from maskmend.settings import (
@@ -42,7 +44,17 @@ ramps = dict(
 training_values = dict(
     network=st.sampled_from(["compact", "vnet"]),
     method=st.sampled_from(
-        ["plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "pick_and_learn"]
+        [
+            "plain",
+            "gce",
+            "nr_dice",
+            "co_teaching",
+            "trinet",
+            "jocor",
+            "pick_and_learn",
+            "adele",
+            "spatial_correction",
+        ]
     ),
     gce=st.builds(GceSettings, q=st.floats(0.01, 1)),
     nr_dice=st.builds(NrDiceSettings, gamma=st.floats(1, 2)),
@@ -51,6 +63,19 @@ training_values = dict(
     jocor=st.builds(JocorSettings, agreement=st.floats(0, 0.9), **ramps),
     pick_and_learn=st.builds(
         PickAndLearnSettings, alpha=st.floats(0.01, 10), reduce=st.integers(1, 8)
+    ),
+    adele=st.builds(
+        AdeleSettings,
+        slowdown=st.floats(0.01, 0.99),
+        confidence=st.floats(0.5, 0.99),
+        scales=st.lists(st.floats(0.1, 4), min_size=1, max_size=5).map(tuple),
+        consistency=st.floats(0, 10),
+    ),
+    spatial_correction=st.builds(
+        SpatialCorrectionSettings,
+        trusted_cases=st.lists(st.sampled_from(["case 1", "b"]), max_size=2).map(tuple),
+        trusted_share=st.floats(0.01, 1),
+        correct_after=st.floats(0.01, 0.99),
     ),
     size=st.integers(1, 32).map(lambda n: 32 * n),
     epochs=st.integers(1, 500),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 
 class Group(BaseModel):
@@ -77,3 +79,50 @@ class PickAndLearnSettings(Group):
         description="the second network sees pictures that are smaller by this factor; 1: as they "
         "are, which takes four times as long as 2",
     )  # fmt: skip
+
+
+class AdeleSettings(Group):
+    """Early-learning correction of each structure at its own moment (method: adele)."""
+
+    slowdown: float = Field(
+        0.9, gt=0, lt=1,
+        description="share of its first slope that the curve of a structure's overlap with the "
+        "labels must have lost; then its labels are corrected",
+    )  # fmt: skip
+    confidence: float = Field(
+        0.8, ge=0.5, lt=1, description="a prediction above this replaces the label"
+    )
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+        (0.7, 1.0, 1.5), min_length=1,
+        description="sizes of the image, of its own, whose predictions are averaged",
+    )  # fmt: skip
+    consistency: float = Field(
+        1.0, ge=0, description="weight of how far the predictions of the sizes are apart"
+    )
+
+    @field_serializer("scales")
+    def _as_list(self, value: tuple[float, ...]) -> list[float]:
+        # as JSON reads it back
+        return list(value)
+
+
+class SpatialCorrectionSettings(Group):
+    """Boundaries moved back by the distance at which they commonly lie (spatial_correction)."""
+
+    trusted_cases: tuple[str, ...] = Field(
+        (), description="ids of cases whose masks are right: they measure the distance"
+    )
+    trusted_share: float = Field(
+        0.25, gt=0, le=1,
+        description="without trusted cases: share of a structure's masks, those that agree best "
+        "with the predictions, that stand in for them",
+    )  # fmt: skip
+    correct_after: float = Field(
+        0.5, gt=0, lt=1,
+        description="share of the training after which the moved predictions are the labels",
+    )  # fmt: skip
+
+    @field_serializer("trusted_cases")
+    def _as_list(self, value: tuple[str, ...]) -> list[str]:
+        # as JSON reads it back
+        return list(value)

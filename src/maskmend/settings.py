@@ -11,12 +11,14 @@ from pydantic import BaseModel, Field, ValidationError, field_serializer
 
 from maskmend.errors import SettingsError
 from maskmend.method_settings import (
+    AdeleSettings,
     CoTeachingSettings,
     GceSettings,
     Group,
     JocorSettings,
     NrDiceSettings,
     PickAndLearnSettings,
+    SpatialCorrectionSettings,
     TriNetSettings,
 )
 
@@ -32,7 +34,15 @@ class TrainingSettings(Group):
         description="compact: small U-Net, quick on a CPU, in 2D or 3D; vnet: the paper's 2D V-Net",
     )
     method: Literal[
-        "plain", "gce", "nr_dice", "co_teaching", "trinet", "jocor", "pick_and_learn"
+        "plain",
+        "gce",
+        "nr_dice",
+        "co_teaching",
+        "trinet",
+        "jocor",
+        "pick_and_learn",
+        "adele",
+        "spatial_correction",
     ] = Field(
         "plain",
         description="what is made of labels that may be wrong; plain: nothing but `select_after`, "
@@ -116,6 +126,8 @@ class TrainingSettings(Group):
     trinet: TriNetSettings = TriNetSettings()
     jocor: JocorSettings = JocorSettings()
     pick_and_learn: PickAndLearnSettings = PickAndLearnSettings()
+    adele: AdeleSettings = AdeleSettings()
+    spatial_correction: SpatialCorrectionSettings = SpatialCorrectionSettings()
 
     @field_serializer("spacing", "patch")
     def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:

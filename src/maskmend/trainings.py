@@ -45,11 +45,23 @@ def fit(
         raise SettingsError(
             "labels", expected=", ".join(LABELS), got=labels, remedy="Choose one of these."
         )
+    _check_trusted(settings, run.cases)
     if is_open(settings, run.cases):
         settings, _ = fill_in(settings, measure(run.cases))
     data = _training_cases(run, labels, cases, settings)
     where = run.training_folder(folder)
     return train_network(data, settings, where, run.settings.seed, compute(run), listener)
+
+
+def _check_trusted(settings: TrainingSettings, cases: Sequence[Case]) -> None:
+    """Of all cases of the run: a fold has not all that are trusted.  Raises SettingsError."""
+    ids = {case.id for case in cases}
+    unknown = sorted(set(settings.spatial_correction.trusted_cases) - ids)
+    if unknown:
+        raise SettingsError(
+            "spatial_correction.trusted_cases", expected=f"ids among {', '.join(sorted(ids))}",
+            got=", ".join(unknown), remedy="Check how the cases are called.",
+        )  # fmt: skip
 
 
 def train_fold(run: Run, plan: FoldPlan, fold: int, listener: Listener = QUIET) -> int:

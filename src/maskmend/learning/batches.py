@@ -17,7 +17,7 @@ from torch.utils.data import Sampler
 from maskmend.core import FloatArray, LabelScheme
 from maskmend.learning.inference import predict_prepared
 from maskmend.learning.losses import channel_shares
-from maskmend.learning.networks import build_network
+from maskmend.learning.networks import NETWORKS, build_network
 from maskmend.settings import TrainingSettings
 
 
@@ -31,11 +31,18 @@ class Way(Protocol):
     @property
     def memory_format(self) -> torch.memory_format: ...
     @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of a pixel of the network's grid along each axis: in mm; of pictures 1."""
+
+    @property
     def can_be_lonely(self) -> bool:
         """Whether one case alone may have no variance on the coarsest grid to normalise by."""
 
     def build_network(self, name: str, in_channels: int, out_channels: int) -> nn.Module:
         """A new network with random weights; `last` is the layer whose output is the logits."""
+
+    def multiples(self, name: str) -> tuple[int, ...]:
+        """What the sides of an image must divide by for that network."""
 
     def logits(
         self, network: nn.Module, image: NDArray[np.generic], steps: Sequence[float]
@@ -95,6 +102,7 @@ class PictureWay:
 
     axes = 2
     memory_format = torch.channels_last
+    spacing = (1.0, 1.0)
 
     @property
     def can_be_lonely(self) -> bool:
@@ -104,6 +112,9 @@ class PictureWay:
     def build_network(self, name: str, in_channels: int, out_channels: int) -> nn.Module:
         """A new network with random weights."""
         return build_network(name, in_channels, out_channels)
+
+    def multiples(self, name: str) -> tuple[int, ...]:
+        return (NETWORKS[name].multiple_of,) * 2
 
     def logits(
         self, network: nn.Module, image: NDArray[np.generic], steps: Sequence[float]

@@ -27,12 +27,17 @@ class Ensemble(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, channels, *S) float32 of the mean of the members' probabilities."""
-        logits = torch.stack([member(images).float() for member in self.members])
-        if not self.overlapping:
-            return torch.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
-        # the number of members cancels out
-        inside, outside = F.logsigmoid(logits), F.logsigmoid(-logits)
-        return inside.logsumexp(dim=0) - outside.logsumexp(dim=0)
+        found = torch.stack([member(images).float() for member in self.members])
+        return logits_of_mean(found, self.overlapping)
+
+
+def logits_of_mean(logits: Tensor, overlapping: bool) -> Tensor:
+    """Logits (N, channels, *S) of the mean of the probabilities.  logits: (K, N, channels, *S)."""
+    if not overlapping:
+        return torch.log_softmax(logits, dim=2).logsumexp(dim=0) - math.log(len(logits))
+    # how many there are cancels out
+    inside, outside = F.logsigmoid(logits), F.logsigmoid(-logits)
+    return inside.logsumexp(dim=0) - outside.logsumexp(dim=0)
 
 
 def build_networks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from monai.networks.nets import BasicUNet, DynUNet
@@ -186,7 +185,7 @@ def unfold(maps: Tensor, by: tuple[int, ...]) -> Tensor:
     )
 
 
-NETWORKS: dict[str, Callable[[int, int], CompactUNet | ReferenceVNet]] = {
+NETWORKS: dict[str, type[CompactUNet] | type[ReferenceVNet]] = {
     "compact": CompactUNet,
     "vnet": ReferenceVNet,
 }

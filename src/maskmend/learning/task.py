@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from maskmend.arrays.agreement import believed_masks, mask_distance, size_bias
@@ -132,10 +134,11 @@ class SegmentationTask(pl.LightningModule):
         maps = data.draw(chosen, self.kept[chosen].cpu(), generator, self._settings)
         images, known, taking_part = maps.to(self.device).split(data.counts, dim=1)
         targets = mean_of_known(known, taking_part)
-        networks = tuple(partial(self._logits, member) for member in members_of(self.network))
+        members = members_of(self.network)
+        networks = tuple(partial(self._logits_elsewhere, member) for member in members)
         progress = self.global_step / self._steps
         batch = Batch(chosen, images, targets, taking_part, progress, generator, networks)
-        loss = self.method.loss(batch, [network(images) for network in networks])
+        loss = self.method.loss(batch, [self._logits(member, images) for member in members])
         self._losses.append(loss.detach())
         self.log("train/loss", loss, on_epoch=True, on_step=False, batch_size=len(chosen))
         return loss
@@ -143,6 +146,11 @@ class SegmentationTask(pl.LightningModule):
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         logits: Tensor = network(images.to(memory_format=self._given.way.memory_format))
         return logits.float()
+
+    def _logits_elsewhere(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Of images that are none of the batch: the statistics that predict are not theirs."""
+        with _kept_statistics(network):
+            return self._logits(network, images)
 
     def on_train_batch_end(self, *_: object) -> None:
         self.averaged.update_parameters(self.network)
@@ -162,6 +170,20 @@ class SegmentationTask(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
+
+
+@contextmanager
+def _kept_statistics(network: nn.Module) -> Iterator[None]:
+    """Batches are normalised by their own mean and variance, which are not remembered."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _average(means: list[Tensor], news: list[Tensor], count: Tensor | int, *, decay: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -65,6 +66,10 @@ class VolumeWay:
                 remedy="Set network to compact.",
             )  # fmt: skip
         return VolumeUNet(in_channels, out_channels, self.patch, self.spacing)
+
+    def multiples(self, name: str) -> tuple[int, ...]:
+        levels = halvings(self.patch, self.spacing)
+        return tuple(math.prod(sides) for sides in zip(*levels, strict=True))
 
     def shape_of(self, shape: Sequence[int], steps: Sequence[float]) -> tuple[int, ...]:
         """The network's grid for a volume of this shape and size of a voxel."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maskmend.arrays.targets import soft_targets
@@ -132,6 +133,26 @@ def test_after_a_break_it_goes_on_as_if_there_was_none(spy: type[_Spy], tmp_path
     assert spy.seen == unbroken[6:]
     weights = [(tmp_path / n / "last.safetensors").read_bytes() for n in ("unbroken", "broken")]
     assert weights[0] == weights[1]
+
+
+def test_other_images_leave_the_statistics_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Looks(Plain):
+        def loss(self, batch: Batch, logits: list[Tensor]) -> Tensor:
+            batch.networks[0](batch.images * 100 + 5)
+            return super().loss(batch, logits)
+
+    weights = []
+    for method in (Plain, Looks):
+        monkeypatch.setitem(METHODS, "plain", method)
+        train_network(squares(4), SETTINGS, tmp_path / method.__name__, 0, CPU)
+        tensors = load_file(tmp_path / method.__name__ / "last.safetensors")
+        # how many batches there were is counted, and counts for nothing
+        weights.append({k: v for k, v in tensors.items() if "num_batches" not in k})
+    assert any("running_var" in name for name in weights[0])
+    for name, values in weights[0].items():
+        assert torch.equal(values, weights[1][name]), name
 
 
 @pytest.mark.parametrize("data", [squares(3), boxes(3)], ids=["pictures", "volumes"])

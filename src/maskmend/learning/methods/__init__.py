@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from maskmend.learning.methods.adele import Adele
 from maskmend.learning.methods.co_teaching import CoTeaching
 from maskmend.learning.methods.gce import GeneralisedCrossEntropy
 from maskmend.learning.methods.interface import Method
@@ -9,6 +10,7 @@ from maskmend.learning.methods.jocor import JoCoR
 from maskmend.learning.methods.nr_dice import NoiseRobustDice
 from maskmend.learning.methods.pick_and_learn import PickAndLearn
 from maskmend.learning.methods.plain import Plain
+from maskmend.learning.methods.spatial_correction import SpatialCorrection
 from maskmend.learning.methods.trinet import TriNet
 
 METHODS: dict[str, type[Method]] = {
@@ -19,4 +21,6 @@ METHODS: dict[str, type[Method]] = {
     "trinet": TriNet,
     "jocor": JoCoR,
     "pick_and_learn": PickAndLearn,
+    "adele": Adele,
+    "spatial_correction": SpatialCorrection,
 }

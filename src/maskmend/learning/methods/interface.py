@@ -59,7 +59,8 @@ class Batch:
     (B, planes, *S) in [0, 1], 0 where a pixel is ignored or its mask left out: it must not
     count.  progress: share of the steps of the training that are done, in [0, 1).  generator: for
     all random numbers that a loss needs (on the CPU); torch's own are not seeded.  networks: those
-    that are trained, images -> logits float32, for a loss that shows them other images.
+    that are trained, images -> logits float32, for a loss that shows them other images, whose mean
+    and variance are not remembered.
     """
 
     indices: Tensor
