@@ -134,6 +134,11 @@ class Visit:
         self.page.locator(f'.row[data-id="{finding}"]').click()
         self.drawn(finding)
 
+    def settle(self) -> None:
+        """Wait for what has been asked to be drawn: a change of the layout takes a frame more."""
+        frames = "requestAnimationFrame(() => " * 3 + "done()" + ")" * 3
+        self.page.evaluate(f"() => new Promise(done => {frames})")
+
     def place(self, row: float, column: float) -> tuple[float, float]:
         """Where a place of the picture, in its pixels, is on the screen."""
         a, d, e, f = map(float, (self.get("canvas").get_attribute("data-view") or "").split())

@@ -239,7 +239,7 @@ def test_a_picture_is_shown_in_every_way(look: Look, server: Server) -> None:
     assert pictures["given"] == pictures["decided"], "nothing is decided yet"
     assert len(set(pictures.values())) == len(pictures) - 1
     seen.press("h")
-    seen.page.wait_for_timeout(100)
+    seen.settle()
     assert shot(seen)[40:].tobytes() != pictures["decided"]
 
 
@@ -251,13 +251,13 @@ def test_zoom_pan_and_window(look: Look) -> None:
     before = scale()
     seen.page.mouse.move(x, y)
     seen.page.mouse.wheel(0, -200)
-    seen.page.wait_for_timeout(100)
+    seen.settle()
     assert scale() > 1.3 * before
     assert seen.place(20, 28) == pytest.approx((x, y), abs=0.01), "the place under the mouse stays"
     seen.page.mouse.down()
     seen.page.mouse.move(x + 30, y + 10)
     seen.page.mouse.up()
-    seen.page.wait_for_timeout(100)
+    seen.settle()
     assert seen.place(20, 28) == pytest.approx((x + 30, y + 10), abs=0.01)
     dark = shot(seen).mean()
     asked = len(seen.asked)
@@ -381,7 +381,7 @@ def test_an_edit_a_kill_and_the_export(look: Look, server: Server, tmp_path: Pat
     expect(seen.get("edit-store")).to_be_enabled()
     seen.get("brush-size").fill("2.5")
     seen.press("w")
-    seen.page.wait_for_timeout(100)
+    seen.settle()
     dab = (32.5, 45.5)
     seen.page.mouse.move(*seen.place(*dab))
     seen.page.mouse.down()
@@ -438,7 +438,7 @@ def test_an_edit_across_slices(look: Look, server: Server, tmp_path: Path) -> No
         seen.get("slice").fill(str(slice_))
         seen.page.wait_for_selector(f"body[data-slice='{slice_}']")
         seen.press("w")
-        seen.page.wait_for_timeout(100)
+        seen.settle()
         seen.page.mouse.move(*seen.place(row + 0.5, column + 0.5))
         seen.page.mouse.down()
         seen.page.mouse.up()
@@ -551,7 +551,7 @@ def test_by_keyboard_alone(look: Look, server: Server, browser: Browser) -> None
         seen.page.keyboard.type("film-1")
         expect(seen.page.get_by_test_id("row")).to_have_count(1)
         seen.press("Enter")
-        seen.page.wait_for_timeout(100)
+        seen.settle()
         finding = seen.finding
         seen.press("e")
         expect(seen.get("edit-store")).to_be_enabled()
