@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 FAN_IN = 16
 """Values that one task adds up."""
 
-SPANS = 64
+SPANS = 24
 """Pieces that a pass is cut into at least, where there are as many cases."""
 
 
