@@ -26,7 +26,7 @@ from maskmend.errors import (
     SettingsError,
     UnreadableFileError,
 )
-from maskmend.execute import Workers, connect, flag_on, search_on, spans
+from maskmend.execute import SPANS, Workers, connect, flag_on, search_on, spans
 
 distributed = pytest.importorskip("distributed", reason="needs maskmend[dist]")
 
@@ -209,12 +209,12 @@ def test_what_each_gives_is_in_order(client: Any) -> None:
         assert list(workers.each(partial(pow, 2), [])) == []
 
 
-@pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 1000])
+@pytest.mark.parametrize("count", [1, 5, 23, 24, 25, 1000])
 def test_spans_are_every_case_once(count: int) -> None:
     pieces = spans(range(count), Workers("threads", 2))
     assert [number for piece in pieces for number in piece] == list(range(count))
     assert all(len(piece) for piece in pieces)
-    assert len(pieces) == min(count, 64)
+    assert len(pieces) == min(count, SPANS)
 
 
 def test_connect(cluster: Any) -> None:
