@@ -42,6 +42,7 @@ LAYERS = (
     "report",
     "trainings",
     "adopting",
+    "believing",
     "judging",
     "deciding",
     "findings",

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskmend.arrays.accumulate import Tally
-from maskmend.arrays.agreement import flag_doubted, mask_mismatch, predicted_labels
-from maskmend.arrays.blended import self_distance
+from maskmend.arrays.agreement import flag_doubted, predicted_labels
 from maskmend.arrays.blocks import Run as Pixels
 from maskmend.arrays.blocks import split_runs
 from maskmend.arrays.confidence import (
@@ -26,14 +25,12 @@ from maskmend.arrays.confidence import (
 from maskmend.arrays.correction import suggested_where
 from maskmend.arrays.redrawn import Redrawn, redrawn_labels
 from maskmend.arrays.search import METHODS, ErrorSearch
+from maskmend.believing import DOUBTED_MASKS, Belief
 from maskmend.core import IGNORED, BoolArray, Case, FloatArray, LabelArray, LabelScheme
 from maskmend.datasets import read_grid
 from maskmend.errors import MaskmendError, NotFiniteError, ProbabilityError
 from maskmend.execute import Workers, spans
 from maskmend.store import Run
-
-DOUBTED_MASKS = "doubted_masks"
-"""Noise map: the pixels that differ from the prediction, in masks that are doubted as a whole."""
 
 NOISE_MAPS = (DOUBTED_MASKS, *METHODS)
 
@@ -239,58 +236,6 @@ def _keep_predicted(run: Run, case: Case, threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, edges[:-1], edges[1:]))
     run.keep_predicted(case, predicted)
-
-
-def mismatches(run: Run, workers: Workers) -> FloatArray:
-    """How the given masks differ from their predictions, (cases, structures, 2).
-
-    Values as from `mask_mismatch`.
-    """
-    found = workers.each(partial(_mismatches, run), spans(run.cases, workers))
-    return np.array([one for some in found for one in some])
-
-
-def _mismatches(run: Run, span: range) -> list[FloatArray]:
-    scheme = run.dataset.scheme
-    rows = []
-    for case in run.cases[span.start : span.stop]:
-        found = mask_mismatch(run.read_given(case), run.read_predicted(case), scheme)
-        # what nobody looked for in this case has no mask to be wrong
-        found[[name in case.unlabelled for name in scheme.structures]] = np.nan
-        rows.append(found)
-    return rows
-
-
-def self_distances(run: Run, workers: Workers) -> FloatArray:
-    """How unsure the predictions are of themselves, (cases, structures), as `self_distance` has it.
-
-    Reads all probabilities once more.
-    """
-    found = workers.each(partial(_self_distances, run), spans(run.cases, workers))
-    return np.array([one for some in found for one in some])
-
-
-def _self_distances(run: Run, span: range) -> list[FloatArray]:
-    scheme = run.dataset.scheme
-    return [
-        self_distance(
-            run.read_probabilities(case), run.read_predicted(case), run.read_given(case), scheme
-        )
-        for case in run.cases[span.start : span.stop]
-    ]
-
-
-@dataclass(frozen=True, eq=False)
-class Belief:
-    """Which masks are believed, for `doubted_masks`.
-
-    believed: (cases, structures).  limits: (structures,), the largest 1 - Dice that is.  expected:
-    (cases, structures), 1 - Dice of each prediction to the truth, where it is to count; else 0.
-    """
-
-    believed: BoolArray
-    limits: FloatArray
-    expected: FloatArray
 
 
 @dataclass(frozen=True, eq=False)

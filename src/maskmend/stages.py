@@ -12,20 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from maskmend import adopting, files, trainings
 from maskmend.adopting import Arrays, Existing
-from maskmend.arrays.agreement import belief_limits, predicted_labels, structure_distance
-from maskmend.arrays.blended import expected_distance
+from maskmend.arrays.agreement import predicted_labels
 from maskmend.arrays.corruption import Corruption, Noise, corrupt_labels
+from maskmend.believing import believe
 from maskmend.core import (
     QUIET,
-    BoolArray,
     Case,
     Dataset,
     Finding,
-    FloatArray,
     LabelArray,
     LeftOut,
     Listener,
@@ -48,15 +44,7 @@ from maskmend.exporting.options import MENDED, ExportOptions, prepare
 from maskmend.exporting.reviewed import reading_review
 from maskmend.exporting.tables import Reasons
 from maskmend.findings import forget_findings, write_findings
-from maskmend.judging import (
-    DOUBTED_MASKS,
-    Belief,
-    judge_planes,
-    mended,
-    mismatches,
-    self_distances,
-    write_noise_maps,
-)
+from maskmend.judging import judge_planes, mended, write_noise_maps
 from maskmend.proposals import complete
 from maskmend.rankings import forget_rankings, write_rankings
 from maskmend.report.html import render
@@ -197,36 +185,17 @@ def flag(run: Run, listener: Listener = QUIET, workers: Workers | None = None) -
     forget_rankings(run)
     judgement = judge_planes(run, settings.method, workers)
     run.write_json("counts.json", judgement.to_json())
-    found = mismatches(run, workers)
-    # where neither mask has the structure there is nothing to agree on
-    distance = np.where(np.isnan(found[..., 0]), np.nan, structure_distance(found))
-    limits = belief_limits(distance, settings.doubt_ratio, zeros_are_empty=False)
-    believed = ~(distance > limits)
+    belief = believe(run, workers)
     rows = []
-    belief = Belief(believed, limits, _expected(run, believed, limits, workers))
     written = write_noise_maps(run, judgement, belief, settings.method, workers)
     for index, (case, masks) in enumerate(zip(run.cases, written, strict=True)):
-        doubted = ~believed[index]
-        for number, name in enumerate(scheme.structures):
-            facts = (
-                doubted[number], masks.flagged_share[number], masks.moved[number],
-                masks.trust[number],
-            )  # fmt: skip
-            rows.append([case.id, name, 1 - distance[index, number], *facts])
+        agreement, doubted = 1 - belief.distance[index], ~belief.believed[index]
+        facts = agreement, doubted, masks.flagged_share, masks.moved, masks.trust
+        rows += [[case.id, *row] for row in zip(scheme.structures, *facts, strict=True)]
         listener.case("flag", index + 1, len(run.cases))
     run.write_masks_table(rows)
     for warning in (*too_good(run), *too_poor(run)):
         listener.say(warning)
-
-
-def _expected(run: Run, believed: BoolArray, limits: FloatArray, workers: Workers) -> FloatArray:
-    """1 - Dice of each prediction to the truth, (cases, structures); 0 where nobody asks for it."""
-    settings = run.settings.flag
-    if believed.all() or settings.method != DOUBTED_MASKS or not settings.blend:
-        return np.zeros(believed.shape)
-    # a structure without a mask has no limit, and nothing to doubt
-    ordinary = np.where(np.isinf(limits), 0.0, limits / settings.doubt_ratio)
-    return expected_distance(self_distances(run, workers), believed, ordinary)
 
 
 def correct(run: Run, listener: Listener = QUIET) -> None:
