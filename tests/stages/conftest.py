@@ -102,3 +102,17 @@ def predicted(clean: Path) -> Callable[[Run], Run]:
         return run
 
     return predict
+
+
+@pytest.fixture(scope="session")
+def as_run_again() -> Callable[[Run, Path], Run]:
+    """The same run with a folder of its own for what is found: flagging it changes no other."""
+
+    def again(run: Run, folder: Path) -> Run:
+        folder.mkdir()
+        for name in ("run.json", "settings.yaml", "folds.json"):
+            (folder / name).write_bytes((run.root / name).read_bytes())
+        (folder / "probabilities").symlink_to(run.root / "probabilities")
+        return Run.open(folder)
+
+    return again
