@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+Listed = PlainSerializer(lambda value: None if value is None else list(value))
+"""Of a tuple: it is written as JSON reads it back."""
+
+
+_Scale = Annotated[float, Field(gt=0, le=4)]
 
 
 class Group(BaseModel):
@@ -92,7 +98,7 @@ class AdeleSettings(Group):
     confidence: float = Field(
         0.8, ge=0.5, lt=1, description="a prediction above this replaces the label"
     )
-    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+    scales: Annotated[tuple[_Scale, ...], Listed] = Field(
         (0.7, 1.0, 1.5), min_length=1,
         description="sizes of the image, of its own, whose predictions are averaged",
     )  # fmt: skip
@@ -100,16 +106,11 @@ class AdeleSettings(Group):
         1.0, ge=0, description="weight of how far the predictions of the sizes are apart"
     )
 
-    @field_serializer("scales")
-    def _as_list(self, value: tuple[float, ...]) -> list[float]:
-        # as JSON reads it back
-        return list(value)
-
 
 class SpatialCorrectionSettings(Group):
     """Boundaries moved back by the distance at which they commonly lie (spatial_correction)."""
 
-    trusted_cases: tuple[str, ...] = Field(
+    trusted_cases: Annotated[tuple[str, ...], Listed] = Field(
         (), description="ids of cases whose masks are right: they measure the distance"
     )
     trusted_share: float = Field(
@@ -121,8 +122,3 @@ class SpatialCorrectionSettings(Group):
         0.5, gt=0, lt=1,
         description="share of the training after which the moved predictions are the labels",
     )  # fmt: skip
-
-    @field_serializer("trusted_cases")
-    def _as_list(self, value: tuple[str, ...]) -> list[str]:
-        # as JSON reads it back
-        return list(value)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_serializer
+from pydantic import BaseModel, Field, ValidationError
 
 from maskmend.errors import SettingsError
 from maskmend.method_settings import (
@@ -16,6 +16,7 @@ from maskmend.method_settings import (
     GceSettings,
     Group,
     JocorSettings,
+    Listed,
     NrDiceSettings,
     PickAndLearnSettings,
     SpatialCorrectionSettings,
@@ -52,12 +53,12 @@ class TrainingSettings(Group):
         192, ge=32, multiple_of=32,
         description="pictures are resized to size x size for the network (pixels)",
     )  # fmt: skip
-    spacing: tuple[_Length, _Length, _Length] | None = Field(
+    spacing: Annotated[tuple[_Length, _Length, _Length] | None, Listed] = Field(
         None,
         description="volumes are resampled to this size of a voxel, slices first (mm); "
         "null: the median of the data",
     )
-    patch: tuple[_Voxels, _Voxels, _Voxels] | None = Field(
+    patch: Annotated[tuple[_Voxels, _Voxels, _Voxels] | None, Listed] = Field(
         None,
         description="voxels that the network sees at once, slices first; null: the median volume, "
         "as far as memory allows",
@@ -128,11 +129,6 @@ class TrainingSettings(Group):
     pick_and_learn: PickAndLearnSettings = PickAndLearnSettings()
     adele: AdeleSettings = AdeleSettings()
     spatial_correction: SpatialCorrectionSettings = SpatialCorrectionSettings()
-
-    @field_serializer("spacing", "patch")
-    def _as_list(self, value: tuple[float, ...] | None) -> list[float] | None:
-        # as JSON reads it back
-        return None if value is None else list(value)
 
     @property
     def step_size(self) -> int:

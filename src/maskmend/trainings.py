@@ -55,12 +55,13 @@ def fit(
 
 def _check_trusted(settings: TrainingSettings, cases: Sequence[Case]) -> None:
     """Of all cases of the run: a fold has not all that are trusted.  Raises SettingsError."""
-    ids = {case.id for case in cases}
-    unknown = sorted(set(settings.spatial_correction.trusted_cases) - ids)
+    ids = [case.id for case in cases]
+    unknown = sorted(set(settings.spatial_correction.trusted_cases) - set(ids))
     if unknown:
         raise SettingsError(
-            "spatial_correction.trusted_cases", expected=f"ids among {', '.join(sorted(ids))}",
-            got=", ".join(unknown), remedy="Check how the cases are called.",
+            "spatial_correction.trusted_cases",
+            expected=f"ids of the {len(ids)} cases, such as {', '.join(ids[:3])}",
+            got=", ".join(unknown), remedy="Take ids as `maskmend doctor` lists them.",
         )  # fmt: skip
 
 

@@ -15,8 +15,9 @@ from maskmend.arrays.blended import blended_mask
 from maskmend.arrays.selection import flag_errors
 from maskmend.core import IGNORED
 from maskmend.datasets import open_dataset
-from maskmend.errors import InSampleError
+from maskmend.errors import InSampleError, SettingsError
 from maskmend.judging import NOISE_MAPS
+from maskmend.method_settings import SpatialCorrectionSettings
 from maskmend.settings import CrossfitSettings, FlagSettings, Settings
 from maskmend.store import Run, Source
 
@@ -249,3 +250,13 @@ def test_ignored_pixels_do_not_count(patchy: Run) -> None:
         support = [int((given[:, plane] == k).sum()) for k in range(2)]
         assert np.sum(counts[name]["joint"]) == pytest.approx(1)
         assert counts[name]["class_sizes"] == support
+
+
+def test_trusted_cases_that_nobody_knows_are_named_before_anything_is_trained(judged: Run) -> None:
+    correction = SpatialCorrectionSettings(trusted_cases=("nobody", judged.cases[0].id))
+    wanted = judged.settings.student.model_copy(
+        update={"method": "spatial_correction", "spatial_correction": correction}
+    )
+    with pytest.raises(SettingsError, match=r"ids of the 8 cases, such as .*; got nobody\. "):
+        stages.train(judged, "given", wanted, "unknown")
+    assert not (judged.root / "students" / "unknown").exists()

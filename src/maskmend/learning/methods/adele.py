@@ -105,6 +105,7 @@ class Adele(Method):
         )
 
     def loss(self, batch: Batch, logits: list[Tensor]) -> Tensor:
+        """Mean loss of the sizes + consistency * their divergence, a scalar."""
         (own,) = logits
         shape = tuple(own.shape[2:])
         shapes = [scaled_shape(shape, scale, self.multiples) for scale in self.settings.scales]
