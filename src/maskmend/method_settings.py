@@ -49,11 +49,6 @@ class SmallLossSettings(Group):
     ramp_end: float = Field(
         0.8, ge=0, le=1, description="share of the training after which all of them are"
     )
-    balanced: bool = Field(
-        True,
-        description="the share is of each given label on its own; false: of all pixels together, "
-        "as published, where small structures may be left out as a whole",
-    )  # fmt: skip
 
 
 class CoTeachingSettings(SmallLossSettings):

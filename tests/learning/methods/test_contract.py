@@ -30,16 +30,14 @@ RINGS = LabelScheme(("disc", "core"), overlapping=False)
 FINISHED = ("best.safetensors", "last.safetensors", "metrics.csv", "training.json")
 
 SHORT = TrainingSettings(
-    size=32, epochs=4, least_steps=0, batch_size=2, learning_rate=0.04, averaging=0.3,
+    size=32, epochs=4, least_steps=0, batch_size=2, learning_rate=0.02, averaging=0.3,
     select_after=0.5, doubt_ratio=1.0001, monitor_share=0.2,
 )  # fmt: skip
 """Quick rather than good; at the start of its third epoch most masks are dropped."""
 
 LONG = SHORT.model_copy(
-    update={
-        "epochs": 25, "batch_size": 4, "learning_rate": 0.02, "averaging": 0.9, "select_after": 0.0,
-    }
-)  # fmt: skip
+    update={"epochs": 25, "batch_size": 4, "averaging": 0.9, "select_after": 0.0}
+)
 VOLUMES = LONG.model_copy(
     update={
         "patch": (16, 16, 16), "spacing": (1.0, 1.0, 1.0), "normalisation": "image",

@@ -12,7 +12,7 @@ from maskmend.core import LabelScheme
 from maskmend.learning.losses import soft_cross_entropy
 from maskmend.learning.methods.interface import Batch, Method
 from maskmend.learning.methods.jocor import divergence
-from maskmend.learning.methods.small_loss import easy_pixels, only, remembered_share, small_losses
+from maskmend.learning.methods.small_loss import only, remembered_share, small_losses
 from maskmend.method_settings import SmallLossSettings
 from maskmend.settings import TrainingSettings
 
@@ -61,15 +61,6 @@ def slow_choice(pixels: Tensor, part: Tensor, share: float) -> Tensor:
     return chosen
 
 
-def slow_balanced(pixels: Tensor, targets: Tensor, part: Tensor, share: float) -> Tensor:
-    """Of each given label on its own; targets: (B, channels, S), hard."""
-    if part.shape[1] == targets.shape[1]:
-        masks = [targets, 1 - targets]
-    else:
-        masks = list(targets.split(1, dim=1))
-    return torch.stack([slow_choice(pixels, part * mask, share) for mask in masks]).any(dim=0)
-
-
 @pytest.mark.parametrize("share", [0.01, 0.33, 0.8])
 def test_small_losses_against_a_slow_loop(share: float) -> None:
     generator = torch.Generator().manual_seed(5)
@@ -80,28 +71,6 @@ def test_small_losses_against_a_slow_loop(share: float) -> None:
 
 def test_where_nothing_takes_part_nothing_is_chosen() -> None:
     assert not small_losses(torch.rand(2, 1, 4), torch.zeros(2, 1, 4), 0.5).any()
-
-
-def test_a_structure_that_nobody_has_learnt_yet_keeps_its_share(batch_of: BatchOf) -> None:
-    """2 of 100 pixels, all of larger loss than the others: of the labels, half of each remains."""
-    targets = torch.zeros(1, 1, 100)
-    targets[..., :2] = 1
-    losses = torch.linspace(2, 1, 100).reshape(1, 1, 100)
-    batch = batch_of(targets, progress=0.9)
-    balanced = easy_pixels(losses, batch, SmallLossSettings(forget=0.5), overlapping=True)
-    assert balanced.flatten().nonzero().flatten().tolist() == [1, *range(51, 100)]
-    published = SmallLossSettings(forget=0.5, balanced=False)
-    chosen = easy_pixels(losses, batch, published, overlapping=True)
-    assert chosen.flatten().nonzero().flatten().tolist() == list(range(50, 100))
-
-
-@pytest.mark.parametrize("scheme", [TWO, CLASSES], ids=["overlapping", "exclusive"])
-def test_easy_pixels_against_a_slow_loop(batch_of: BatchOf, scheme: LabelScheme) -> None:
-    (found,), targets, part = case(scheme, 1)
-    losses = soft_cross_entropy(found, targets, scheme.overlapping)
-    settings = SmallLossSettings(forget=0.3, ramp_start=0.0, ramp_end=0.5)
-    chosen = easy_pixels(losses, batch_of(targets, part, 0.9), settings, scheme.overlapping)
-    assert torch.equal(chosen, slow_balanced(losses, targets, part, 0.7))
 
 
 def test_only_the_chosen_take_part(batch_of: BatchOf) -> None:
@@ -135,7 +104,7 @@ def test_each_of_two_networks_learns_what_the_other_finds_easy(
 ) -> None:
     logits, targets, part = case(scheme, 2)
     pixels = [soft_cross_entropy(found, targets, scheme.overlapping) for found in logits]
-    easy = [slow_balanced(losses, targets, part, 0.7) for losses in pixels]
+    easy = [slow_choice(losses, part, 0.7) for losses in pixels]
     expected = [(pixels[k] * part * easy[1 - k]).mean() for k in (0, 1)]
     method = method_of(settings_of("co_teaching", 0.3), scheme)
     found = method.loss(batch_of(targets, part, 0.9), logits)
@@ -151,7 +120,7 @@ def test_each_of_three_networks_learns_what_both_others_find_easy(
 ) -> None:
     logits, targets, part = case(scheme, 3)
     pixels = [soft_cross_entropy(found, targets, scheme.overlapping) for found in logits]
-    easy = [slow_balanced(losses, targets, part, 0.7) for losses in pixels]
+    easy = [slow_choice(losses, part, 0.7) for losses in pixels]
     others = ((1, 2), (0, 2), (0, 1))
     expected = [
         (losses * part * easy[i] * easy[j]).mean()
@@ -190,7 +159,7 @@ def test_a_joint_loss_chooses_for_both(
     logits, targets, part = case(scheme, 2)
     first, second = (soft_cross_entropy(z, targets, scheme.overlapping) for z in logits)
     joint = 0.9 * (first + second) + 0.1 * slow_divergence(logits[0], logits[1], scheme.overlapping)
-    expected = (joint * part * slow_balanced(joint, targets, part, 0.7)).mean() / 2
+    expected = (joint * part * slow_choice(joint, part, 0.7)).mean() / 2
     method = method_of(settings_of("jocor", 0.3), scheme)
     found = method.loss(batch_of(targets, part, 0.9), logits)
     torch.testing.assert_close(found, expected)

@@ -7,8 +7,8 @@ joint loss update both.  `agreement` (the paper's lambda, tuned from 0.05 to 0.9
 default, as in the authors' program.
 
 Beyond the paper, the same as in `co_teaching`: pixels in place of images, how the share falls, a
-choice for each structure of overlapping labels and each given label, pixels that are not chosen
-count as a loss of 0, and a prediction is the mean of both networks.
+choice for each structure of overlapping labels, pixels that are not chosen count as a loss of 0,
+and a prediction is the mean of both networks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from maskmend.learning.losses import soft_cross_entropy
 from maskmend.learning.methods.interface import Batch, Method, Setup
-from maskmend.learning.methods.small_loss import easy_pixels, only
+from maskmend.learning.methods.small_loss import only, remembered_share, small_losses
 
 
 class JoCoR(Method):
@@ -37,7 +37,8 @@ class JoCoR(Method):
         supervised = supervised + soft_cross_entropy(second, batch.targets, self.overlapping)
         weight = self.settings.agreement
         joint = (1 - weight) * supervised + weight * divergence(first, second, self.overlapping)
-        easy = only(batch, easy_pixels(joint, batch, self.settings, self.overlapping))
+        share = remembered_share(batch.progress, self.settings)
+        easy = only(batch, small_losses(joint, batch.taking_part, share))
         halves = [self.pixels_and_dice(joint / 2, easy, found) for found in logits]
         return (halves[0] + halves[1]) / 2
 

@@ -2,10 +2,6 @@
 
 A network learns first what most labels say, so that a pixel whose loss stays large is likely to
 have a wrong label (Han et al., NeurIPS 2018).
-
-Beyond the paper: the share is taken of each given label on its own (`balanced`).  Of all pixels
-together, where a structure has 2 % of them, the 20 % of largest loss are all of that structure
-before any network has learnt it, and none ever does.
 """
 
 from __future__ import annotations
@@ -26,33 +22,6 @@ def remembered_share(progress: float, settings: SmallLossSettings) -> float:
     """
     length = max(settings.ramp_end - settings.ramp_start, 1e-9)
     return 1 - settings.forget * min(max((progress - settings.ramp_start) / length, 0.0), 1.0)
-
-
-@torch.no_grad()
-def easy_pixels(
-    pixels: Tensor, batch: Batch, settings: SmallLossSettings, overlapping: bool
-) -> Tensor:
-    """Which pixels teach at this moment of the training, (B, planes, *S) bool.
-
-    pixels: (B, planes, *S), the losses that choose.  The share of `remembered_share`, of each given
-    label on its own where the settings say `balanced`.
-    """
-    share = remembered_share(batch.progress, settings)
-    if not settings.balanced:
-        return small_losses(pixels, batch.taking_part, share)
-    chosen = torch.zeros_like(batch.taking_part, dtype=torch.bool)
-    labels = given_labels(batch.targets, overlapping)
-    for label in labels.unique():
-        chosen |= small_losses(pixels, batch.taking_part * (labels == label), share)
-    return chosen
-
-
-def given_labels(targets: Tensor, overlapping: bool) -> Tensor:
-    """The label that a pixel is given in each plane, (B, planes, *S), integers.
-
-    targets: (B, channels, *S) in [0, 1].  Overlapping: 1 above 0.5, else 0; exclusive: the class.
-    """
-    return (targets > 0.5).long() if overlapping else targets.argmax(dim=1, keepdim=True)
 
 
 @torch.no_grad()

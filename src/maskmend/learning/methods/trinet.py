@@ -7,8 +7,8 @@ version (Wang et al., CMPB 2023): a pixel is chosen where both have a small loss
 these sources, and not here.
 
 Beyond the paper, the same as in `co_teaching`: how the share falls, a choice for each structure of
-overlapping labels and each given label, and pixels that are not chosen count as a loss of 0.  The
-forget rate of 0.1 is PyMIC's.  The probabilities of the three are averaged for a prediction.
+overlapping labels, and pixels that are not chosen count as a loss of 0.  The forget rate of 0.1 is
+PyMIC's.  The probabilities of the three are averaged for a prediction.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from maskmend.learning.losses import soft_cross_entropy
 from maskmend.learning.methods.interface import Batch, Method, Setup
-from maskmend.learning.methods.small_loss import easy_pixels, only
+from maskmend.learning.methods.small_loss import only, remembered_share, small_losses
 
 
 class TriNet(Method):
@@ -32,8 +32,9 @@ class TriNet(Method):
         self.settings = setup.settings.trinet
 
     def loss(self, batch: Batch, logits: list[Tensor]) -> Tensor:
+        share = remembered_share(batch.progress, self.settings)
         pixels = [soft_cross_entropy(found, batch.targets, self.overlapping) for found in logits]
-        a, b, c = (easy_pixels(losses, batch, self.settings, self.overlapping) for losses in pixels)
+        a, b, c = (small_losses(losses, batch.taking_part, share) for losses in pixels)
         agreed = (b & c, a & c, a & b)
         losses = [
             self.pixels_and_dice(mine, only(batch, chosen), found)
