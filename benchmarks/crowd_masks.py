@@ -25,6 +25,7 @@ NAME_seeds, NAME_organs and NAME_organs_by_seed:
   moved_gain_mean         what moving doubted masks adds to the mean over all masks
   redrawn_gain_mean      what redrawing the other doubted masks adds to it
   student_mean            Dice to gold of maskmend's student, on the test images
+  on_mended_mean          of a student on all mended masks, those nearer to the prediction included
   noisy_mean              of plain training on the crowd masks, stopped where it agrees best with
                           those of held-out training images
   noisy_last_mean         of the same training at its last epoch
@@ -47,7 +48,7 @@ from pathlib import Path
 import numpy as np
 
 from jsrt import TRAINING, Figures, Lines, as_table, audited, score, summarise
-from maskmend import files, stages
+from maskmend import files, stages, trainings
 from maskmend.arrays.overlap import count_overlap
 from maskmend.core import Dataset
 from maskmend.datasets import open_dataset, read_labels
@@ -117,6 +118,8 @@ def measure(data: Path, root: Path, draw: int, settings: Settings) -> dict[str, 
     crowd = Source(str((root / "crowd").resolve()), TRAINING)
     audited(by_structure, "", gold, crowd, root / "run", settings)
     run = Run.open(root / "run")
+    stages.train(run, trainings.HARD, listener=Lines())
+    by_structure["on_mended"] = score(run, trainings.HARD, gold)
     stages.train(run, stages.GIVEN, listener=Lines())
     by_structure["noisy"] = score(run, stages.GIVEN, gold, "best")
     by_structure["noisy_last"] = score(run, stages.GIVEN, gold, "last")
