@@ -48,9 +48,11 @@ def fit(
     _check_trusted(settings, run.cases)
     if is_open(settings, run.cases):
         settings, _ = fill_in(settings, measure(run.cases))
+    # before the data, which depend on the threads too
+    device = compute(run)
     data = _training_cases(run, labels, cases, settings)
     where = run.training_folder(folder)
-    return train_network(data, settings, where, run.settings.seed, compute(run), listener)
+    return train_network(data, settings, where, run.settings.seed, device, listener)
 
 
 def _check_trusted(settings: TrainingSettings, cases: Sequence[Case]) -> None:

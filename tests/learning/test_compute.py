@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,9 +12,17 @@ from maskmend.errors import SettingsError
 from maskmend.learning.compute import Compute, choose_compute
 
 
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 class TestChooseCompute:
     def test_a_device_by_name(self) -> None:
         assert choose_compute("cpu", 3) == Compute(torch.device("cpu"), 3)
+        assert torch.get_num_threads() == 3
 
     def test_auto_takes_all_cores(self) -> None:
         assert choose_compute("auto", 0).threads == len(os.sched_getaffinity(0))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
@@ -59,6 +60,13 @@ def contents(root: Path) -> dict[str, bytes]:
     return {
         name: path.read_bytes() for name, path in found.items() if name not in (INSPECTED, DIGESTS)
     }
+
+
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 # -- what it leaves
@@ -346,3 +354,18 @@ def test_on_a_cluster_an_audit_leaves_the_same_bytes(
     compared = [name for name in here if name.startswith(parts)]
     assert len(compared) > 40
     assert [name for name in compared if there[name] != here[name]] == []
+
+
+@pytest.mark.usefixtures("threads_as_before")
+def test_a_finished_training_is_found_again_whatever_threads_torch_had(
+    noisy: Path, tiny: Settings, tmp_path: Path
+) -> None:
+    """The mean of a large picture depends on them in its last bit."""
+    run = Run.create(tmp_path / "run", Source(str(noisy), ("training",)), tiny)
+    once = tiny.student.model_copy(update={"size": 224, "epochs": 1})
+    written = []
+    for threads in (2, 1, 2):
+        torch.set_num_threads(threads)
+        folder = stages.train(run, "given", once)
+        written.append((folder / "training.json").read_bytes())
+    assert written[0] == written[1] == written[2]

@@ -24,10 +24,14 @@ DEVICES = ("cpu", "cuda", "mps")
 def choose_compute(device: str, threads: int) -> Compute:
     """device: "auto" (CUDA, else MPS, else CPU), cpu, cuda, cuda:N or mps.  threads: 0 for all.
 
+    From here on torch uses so many threads: what is prepared for a network, and what it predicts,
+    depends on their number in the last bits as a training does.
+
     Raises SettingsError for a device that is not there.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     count = threads or cores or 1
+    torch.set_num_threads(count)
     if device != "auto":
         return Compute(_present(device), count)
     if torch.cuda.is_available():
